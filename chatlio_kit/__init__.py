@@ -8,29 +8,29 @@
 >>> run.reconcile()
 
 These objects display themselves, as text and in a notebook. Tables are pandas frames, which are validated and
-sent unchanged. Every error is a ``ChatlioKitError`` that says what happened and what to do next.
+sent unchanged. Every error is a ``ChatlioKitError`` whose message includes the next step.
 
 The names, in the order of the journey:
 
     open_platform     the local platform on this machine, or Experience Platform
-    check_platform    what prevents a connection; changes nothing
-    plan_connection   what a connection needs and what exists; ``apply()`` creates the rest
+    check_platform    checks whether a connection can be created; changes nothing
+    plan_connection   the objects of a connection; ``apply()`` creates the missing ones
     open_connection   an existing connection
-    audit_identities  whether identities would link events to people, or merge different people
+    audit_identities  checks whether identities would give events the right people
     read_export       captured webhooks in files; ``to_tables()`` returns frames
-    inspect_slack     how a Slack workspace export could be read; changes nothing
-    read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
+    inspect_slack     proposed settings for a Slack workspace export; changes nothing
+    read_slack        conversations from a Slack workspace export, alone or merged with webhooks
     read_tables       the tables that ``chatlio-kit convert`` wrote
     measure           metrics: waits, outcomes, volume; in calendar and business time
     stream            sends frames to the dataset, each event once; ``reconcile()`` reads the dataset back
     backfill          sends captures of any size to the dataset, batch by batch; resumes by itself
     backfill_turns    sends conversation turns for Customer Journey Analytics instead of events
-    replay            sends events again that the platform refused
+    replay            sends refused events again
     revert            removes the batches of a bulk run from the dataset
     explore           conversations to search, filter and read, with the status of each
     trace             the status of one event, conversation, visitor, address or record
     disconnect        deletes a connection's dataflows; schema and data stay
-    forget            removes one person from everything kept here and, given a platform, from its dataset
+    forget            removes one person from local storage and, with a platform, from its dataset
     write_sample      a realistic export to practise with
     open_lesson       the setup of the guided notebooks
     __version__       the installed version

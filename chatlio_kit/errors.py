@@ -21,7 +21,7 @@ ChatlioKitError
     ├── RateLimited            too many requests
     └── Unavailable            the platform failed temporarily
 
-Every message says what happened, to which input, and what to do next.
+Every message names the problem, the input and the next step.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class ConnectionIncomplete(ChatlioKitError):
 
 
 class TooEarly(ChatlioKitError):
-    """A lesson was asked for something that a later lesson creates."""
+    """A lesson needs something that a later lesson creates."""
 
 
 class NothingAccepted(ChatlioKitError):
@@ -145,7 +145,7 @@ class PlatformError(ChatlioKitError):
         code: The service's error code, e.g. ``FLOW-2118-403``, or None.
         request_id: The platform's request id, or None.
         reason: The platform's explanation.
-        advice: What to do next.
+        advice: Next step.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WORTH_STARTING = 20_000_000
-_MOST_WORKERS = 4  # the process that deduplicates and writes keeps no more of them busy
+_MOST_WORKERS = 4  # the process that deduplicates and writes can keep no more busy
 _AHEAD = 1
 """Number of items that wait for the first free worker."""
 _PASSED_ON = frozenset(
@@ -54,7 +54,7 @@ _PASSED_ON = frozenset(
 _SET = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the current folder
     "OMP_NUM_THREADS": "1",  # no unneeded threads
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # freed memory is returned at once
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # freed memory is returned immediately
     "MALLOC_ARENA_MAX": "1",
 }
 _STARTING = RLock()
@@ -64,8 +64,8 @@ _SAME_VERSIONS = (
 )  # fmt: skip
 """Packages whose versions must be the same on a cluster's workers, or results could differ."""
 _LEAST_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 16
-"""Tasks that a cluster has at once: enough to keep it busy, and few enough for the program's memory."""
-_NOTHING_LEFT = "nothing half-written is left"
+"""Limits on a cluster's tasks in flight: enough to keep it busy, few enough for the program's memory."""
+_NOTHING_LEFT = "no partial output is left"
 _ANSWER_SECONDS = 15.0
 _NO_WORKER_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
@@ -93,7 +93,7 @@ def create_pool(workers: int, preload: Sequence[str] = ()) -> Pool:
 
 
 class Pool(ProcessPoolExecutor):
-    """Worker processes; an error in the ``with`` block ends them at once.
+    """Worker processes; an error in the ``with`` block ends them immediately.
 
     Attributes:
         workers: Number of processes.
@@ -108,7 +108,7 @@ class Pool(ProcessPoolExecutor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:  # nobody waits for unwanted work
+        if error is not None:  # the work is no longer wanted
             for process in self._context.started:
                 process.kill()
         super().__exit__(kind, error, trace)
@@ -151,8 +151,8 @@ def map_in_order(
             yield done, result_of(future, done)
     except BrokenProcessPool as broken:
         raise CaptureError(
-            "A process that converts captures ended too early, probably because memory ran out. "
-            "Free some memory and start again; nothing half-written is left."
+            "A worker process ended unexpectedly, probably because memory ran out. "
+            "Free some memory and start again; no partial output is left."
         ) from broken
 
 
@@ -182,7 +182,7 @@ def _result(future: Future[bytes], item: object) -> Any:  # noqa: ARG001  a clus
 class Cluster(Executor):
     """A Dask cluster as an executor. Use it as a context manager.
 
-    Dask gives a dead worker's tasks to another worker, and each result is used once.
+    Dask reassigns a dead worker's tasks, and each result is used once.
 
     Args:
         cluster: The URL of a scheduler, or a client, which stays open.
@@ -208,7 +208,7 @@ class Cluster(Executor):
         self._killed: type[Exception] = distributed.KilledWorker
         self._executor = self._client.get_executor(pure=False)
         try:
-            with self._reported("it was looked at"):
+            with self._reported("its workers were being checked"):
                 self._require_workers()
                 self._require_versions()
         except BaseException:
@@ -217,7 +217,7 @@ class Cluster(Executor):
 
     @property
     def in_flight(self) -> int:
-        """Tasks that it gets at once: two for each thread of its workers, within limits."""
+        """Number of tasks to submit ahead: two for each worker thread, within limits."""
         threads = sum(map(int, self._client.nthreads().values()))
         return max(_LEAST_IN_FLIGHT, min(2 * threads, _MOST_IN_FLIGHT))
 
@@ -225,9 +225,9 @@ class Cluster(Executor):
         """Submit a task to the cluster.
 
         Raises:
-            ClusterError: The cluster is gone.
+            ClusterError: The connection to the cluster is lost.
         """
-        with self._reported(f"{args[-1]} was converted" if args else "it was given work"):
+        with self._reported(f"{args[-1]} was being converted" if args else "a task was being submitted"):
             future: Future[Any] = self._executor.submit(fn, *args, **named)
         return future
 
@@ -235,19 +235,19 @@ class Cluster(Executor):
         """Wait for a result; an error names the item.
 
         Raises:
-            ClusterError: The work failed, its workers died, or the cluster is gone.
+            ClusterError: The work failed, its workers died, or the connection is lost.
         """
         from pyarrow import decompress  # noqa: PLC0415  takes a while, and a pool starts without it
 
         idle_since = time.monotonic()
-        with self._reported(f"{item} was converted"):
+        with self._reported(f"{item} was being converted"):
             while not wait([future], _LOOK_SECONDS).done:
                 if self._client.nthreads():
                     idle_since = time.monotonic()
                 elif time.monotonic() - idle_since > _NO_WORKER_SECONDS:
                     raise ClusterError(
                         f"The cluster {self._name} has had no worker for {_NO_WORKER_SECONDS:.0f} seconds "
-                        f"while {item} was to be converted. Start workers and begin again; {_NOTHING_LEFT}."
+                        f"while {item} was waiting. Start workers, then start again; {_NOTHING_LEFT}."
                     )
             packed = future.result()
         size, content = pickle.loads(packed)  # noqa: S301  every member of the cluster is trusted
@@ -255,7 +255,7 @@ class Cluster(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the work, and the connection unless it belongs to the caller."""
-        with suppress(Exception):  # a cluster that is gone needs no goodbye
+        with suppress(Exception):  # the cluster may be gone already
             self._executor.shutdown(wait=wait and not cancel_futures)
         if self._is_own:
             with suppress(Exception):
@@ -276,20 +276,20 @@ class Cluster(Executor):
         except self._killed as killed:
             worker = getattr(getattr(killed, "last_worker", None), "address", "unknown")
             raise ClusterError(
-                f"Workers of the cluster {self._name} died again and again while {when}, the last one was "
-                f"{worker}. That happens when memory runs out: give them more memory or fewer threads, and "
-                f"begin again; {_NOTHING_LEFT}."
+                f"Workers of the cluster {self._name} died repeatedly while {when}, most recently {worker}. "
+                "They have probably run out of memory: give them more memory or fewer threads, and start "
+                f"again; {_NOTHING_LEFT}."
             ) from None
         except Exception as wrong:
             if self._client.status != "running" or isinstance(wrong, CancelledError | OSError):
                 raise ClusterError(
-                    f"The cluster {self._name} went away while {when}. Start it and begin again; "
-                    f"{_NOTHING_LEFT}."
+                    f"The connection to the cluster {self._name} was lost while {when}. Check that the "
+                    f"cluster is running, and start again; {_NOTHING_LEFT}."
                 ) from None
             # a worker that cannot load the task fails before our code runs
             raise ClusterError(
                 f"The cluster {self._name} failed while {when}: {_words_of(wrong)}. Check that all its "
-                f"workers have the same packages, and begin again; {_NOTHING_LEFT}."
+                f"workers have the same packages, and start again; {_NOTHING_LEFT}."
             ) from None
 
     def _require_workers(self) -> None:
@@ -315,22 +315,22 @@ class Cluster(Executor):
             if different:
                 raise ClusterError(
                     f"The worker {worker} has {different}, so its results could differ. Install the same "
-                    "versions there and begin again; nothing was read."
+                    "versions there and start again; nothing was read."
                 )
 
 
 def _connected(distributed: Any, address: str) -> Any:
     try:
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say it once
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error replaces its warnings
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # likewise
-            # a client of an address that is none would complain at exit, and show what is secret in it
+            # with an invalid address, the client would warn at exit and show its secrets
             distributed.comm.get_address_host_port(address)
             return distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
     except Exception:  # its message repeats the URL with its secrets
         raise ClusterError(
-            f"No Dask scheduler answers at {without_credentials(address)!r}. Check the address, which is "
-            "like tcp://host:8786, and the network."
+            f"No Dask scheduler answers at {without_credentials(address)!r}. Check the address, e.g. "
+            "tcp://host:8786, and the network."
         ) from None
 
 
@@ -359,7 +359,7 @@ def worker_address() -> str:
 
 @contextmanager
 def failing_as(step: str, item: object) -> Iterator[None]:
-    """Convert a cluster worker's errors to ours, which name worker, step and item."""
+    """Convert errors on a cluster worker to errors that name worker, step and item."""
     try:
         yield
     except ClusterError:
@@ -367,7 +367,7 @@ def failing_as(step: str, item: object) -> Iterator[None]:
     except Exception as wrong:
         raise ClusterError(
             f"The worker {worker_address()} could not {step} {item}: {_words_of(wrong)}. "
-            f"Correct that there and begin again; {_NOTHING_LEFT}."
+            f"Fix the cause on that worker, and start again; {_NOTHING_LEFT}."
         ) from None
 
 
@@ -378,7 +378,7 @@ def _words_of(wrong: Exception) -> str:
 
 
 def _work_on_cluster(work: Callable[[Item], Result], item: Item) -> bytes:
-    """Return a pickled and compressed result: it crosses a network, and waits in the program's memory."""
+    """Return a pickled result, compressed because it crosses a network and waits in memory."""
     from pyarrow import compress  # noqa: PLC0415  as above
 
     with paused_collection(), failing_as("convert", item):
@@ -393,7 +393,7 @@ class _Worker(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    """Starts workers, and keeps a list of them."""
+    """A context that records the processes it starts."""
 
     def __init__(self) -> None:
         self.started: list[_Worker] = []
@@ -405,10 +405,10 @@ class _Context(SpawnContext):
 
 @contextmanager
 def _isolated() -> Iterator[None]:
-    """Hide from new processes what they must not inherit.
+    """Hide the parts of this process that new processes must not inherit.
 
     ``multiprocessing`` passes on the program's main module, import path and environment. The only way to
-    prevent that is to change them while a process starts. Only the program handles interrupts.
+    prevent that is to change them while a process starts. Only the program itself handles interrupts.
     """
     with _STARTING:
         environment = dict(os.environ)

@@ -104,7 +104,7 @@ def temporary_folder_unusable(error: OSError) -> OutputError:
 
 
 def is_left_by(pid: str, path: Path) -> bool:
-    """Whether the process that created a file or folder ended without removing it.
+    """Return whether the process that created a file or folder ended without removing it.
 
     On Windows, where this cannot be determined, a process counts as ended after a day.
     """

@@ -126,7 +126,7 @@ class Settings:
         scopes: Comma-separated OAuth scopes.
         platform_url: Base URL of the platform's REST APIs.
         ims_url: Base URL of Adobe's identity service, which issues tokens.
-        is_local: Whether this is the local platform.
+        is_local: True if this is the local platform.
         state: Folder for the ledger, the local platform's store and reports.
     """
 

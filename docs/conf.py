@@ -1,7 +1,7 @@
 """The documentation site, built by ``make docs``.
 
-The source folder is the repository itself, so that a link between two files works on the site, in JupyterLab
-and where the repository is read. Nothing is fetched while it is built or looked at.
+The source folder is the repository itself, so that links between files work on the site, in JupyterLab and in
+the repository. Nothing is fetched while the site is built or read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "chatlio_kit", "tests", "**/.ipynb_checkpoints"]
 
-# Any reference that leads nowhere is an error. What other packages define has no page here.
+# Any dangling reference is an error. Names from other packages have no page here.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:class", r"(pandas|pd|pyarrow|matplotlib|concurrent|contextlib|collections|pathlib|datetime)\..*"),
@@ -45,12 +45,12 @@ nitpick_ignore_regex = [
     (r"py:class", r"(chatlio_kit\.[a-z].*|[A-Z]\w+)"),  # what only a signature names
 ]
 
-smartquotes_action = "D"  # quotes stay straight, so that a message is found as it is written
+smartquotes_action = "D"  # quotes stay straight, so that a search finds messages as written
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tutorials show the outputs that `make notebooks-test` compares
 nb_merge_streams = True
-nb_ipywidgets_js = {}  # a widget's script would come from a CDN; progress bars are stored as text, too
+nb_ipywidgets_js = {}  # a widget's script would come from a CDN; progress bars are also stored as text
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -59,7 +59,7 @@ python_maximum_signature_line_length = 88
 add_module_names = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Returns"]  # a sentence with a colon is no type
+napoleon_custom_sections = ["Returns"]  # a sentence with a colon is not a type
 
 html_theme = "pydata_sphinx_theme"
 html_title = "chatlio_kit"
@@ -85,7 +85,7 @@ html_theme_options = {
     "secondary_sidebar_items": {
         "**": ["page-toc"],
         "docs/index": [],
-        "docs/data-dictionary": [],  # wide tables need the place
+        "docs/data-dictionary": [],  # wide tables need the space
         "docs/dialects": [],
         "docs/metrics": [],
     },

@@ -1,4 +1,4 @@
-"""The parts of the pages that are written from the code: ``make pages``. A test compares them."""
+"""The parts of the pages that are generated from the code: ``make pages``. A test compares them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ROOMS = {
     "pool": "Processes of this machine",
     "samples": "Samples",
 }
-"""The rooms that speak to users, in the order of the journey, and what they are about."""
+"""The rooms with messages for users, in the order of the journey, and their subjects."""
 
 
 def _commands(group: click.Group, before: str = "") -> Iterator[str]:
@@ -112,7 +112,7 @@ def _dictionary() -> Iterator[str]:
 
 
 def _redaction() -> Iterator[str]:
-    """What a mask leaves of each column that speaks of people, by privacy class."""
+    """Yield the parts of columns about people that a mask leaves, by privacy class."""
     yield "| class | columns of `events` and `messages` | what `mask` leaves |"
     yield "| --- | --- | --- |"
     for privacy in SPEAKS_OF_PEOPLE:
@@ -178,7 +178,7 @@ def _fields() -> Iterator[str]:
 
 
 def _metrics() -> Iterator[str]:
-    yield "| metric | in words | summed up as | what it measures | standard in |"
+    yield "| metric | title | summarized as | meaning | standard in |"
     yield "| --- | --- | --- | --- | --- |"
     for metric in METRICS.values():
         source = metric.source.replace("_", r"\_").replace("*", r"\*")
@@ -199,7 +199,7 @@ def _rejections() -> Iterator[str]:
 
 
 def _errors() -> Iterator[str]:
-    """Each message of the error tree: a table for each room."""
+    """Yield each message of the error tree, in a table for each room."""
     found = messages.error_messages()
     strangers = {message.room for message in found} - set(ROOMS)
     assert not strangers, f"{strangers} has no title in ROOMS"
@@ -223,7 +223,7 @@ def _doctor() -> Iterator[str]:
 
 
 def _platform_codes() -> Iterator[str]:
-    """What is advised on an answer of Experience Platform, by its code."""
+    """Yield the advice on answers of Experience Platform, by code."""
     yield "| code | next step |"
     yield "| --- | --- |"
     by_advice: dict[str, list[str]] = {}
@@ -262,7 +262,7 @@ def _plain(text: str) -> str:
 
 
 def _plan() -> Iterator[str]:
-    """A plan for 50,000,000 chats: the forecast of a sample, times as many as it takes."""
+    """Yield a plan for 50,000,000 chats: the forecast of a sample, scaled up."""
     with TemporaryDirectory() as folder:
         export = read_export(write_sample(Path(folder) / "captures", events=SAMPLED, seed=7).path)
         forecast = Forecast("a dataset")
@@ -336,7 +336,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
 
 
 def written(page: str) -> str:
-    """Return a page with its generated parts as the code says them now."""
+    """Return a page with its generated parts updated from the code."""
     text = (ROOT / page).read_text("utf-8")
     for part, lines in PAGES[page].items():
         begin, end = f"<!-- {part}: written by `make pages` -->", f"<!-- end of {part} -->"

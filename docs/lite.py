@@ -1,8 +1,8 @@
 """Build JupyterLite with notebooks 00 and 02 in build/lite: ``make lite``.
 
-Its parts come from PyPI and npm: JupyterLite, Pyodide's core, what the kernel needs, our wheel, and the
-dependencies whose wheels Pyodide can load. The others are on Pyodide's CDN alone, which the browser asks when
-a cell needs one. packages.md in the site says which are where.
+Its parts come from PyPI and npm: JupyterLite, Pyodide's core, the kernel's requirements, our wheel, and the
+dependencies whose wheels Pyodide can load. The others are only on Pyodide's CDN, used when a cell needs one.
+packages.md in the site lists the source of each.
 """
 
 import hashlib
@@ -48,16 +48,16 @@ def add_wheel(lock: dict[str, Any], name: str, ranges: str) -> str:
 
 
 def main() -> None:
-    """Collect the parts, list what is where, and build the site."""
+    """Collect the parts, list the source of each package, and build the site."""
     npm = shutil.which("npm")
     if npm is None:
-        sys.exit("make lite takes Pyodide from npm and did not find it. Install Node.js, which brings npm.")
+        sys.exit("make lite gets Pyodide from npm and did not find it. Install Node.js, which brings npm.")
     for folder in (CORE.parent, WHEELS, CONTENTS):
         folder.mkdir(parents=True)
     for name in NOTEBOOKS:
         shutil.copy(ROOT / "notebooks" / name, CONTENTS)
     shutil.copy(ROOT / "docs" / "in-the-browser.md", CONTENTS)
-    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # else the wheel keeps modules that are gone
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # else the wheel keeps removed modules
     subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", str(WHEELS), str(ROOT)], check=True)
     subprocess.run([npm, "pack", "--silent", f"pyodide@{PYODIDE_VERSION}"], cwd=SOURCE, check=True)
     shutil.unpack_archive(SOURCE / f"pyodide-{PYODIDE_VERSION}.tgz", SOURCE)
@@ -88,7 +88,7 @@ def main() -> None:
     build = [sys.executable, "-m", "jupyterlite_core", "build", "--apps", "lab", "--no-sourcemaps"]
     folders = ["--lite-dir", str(SOURCE), "--output-dir", str(SITE)]
     subprocess.run([*build, *folders], cwd=SOURCE, check=True, stdout=subprocess.DEVNULL)
-    print(*table, "", "A browser does not open it as a file. Serve it:", sep="\n")
+    print(*table, "", "A browser cannot open it as a file. Serve it:", sep="\n")
     print("  python3 -m http.server --bind 127.0.0.1 --directory build/lite 8000")
     print("Then open http://127.0.0.1:8000/lab/index.html?path=00_start_here.ipynb")
 

@@ -1,7 +1,7 @@
 """Collect, from the source, every message that names a next step.
 
-An error's message is built where its class is called, mostly from an f-string. What the source knows is
-evaluated as the command line words it; what only a run knows becomes a placeholder such as ‹path›.
+An error's message is built where its class is called, mostly from an f-string. Parts known in the source are
+evaluated as on the command line; values from a run become placeholders such as ‹path›.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chatlio_kit.errors import ChatlioKitError, PlatformError, spoken_at_the_pro
 
 PACKAGE = Path(chatlio_kit.__file__).parent
 _APART = {"local_platform"}
-"""Rooms whose words reach nobody as errors: the local platform answers over HTTP."""
+"""Rooms whose messages are not errors for users: the local platform answers over HTTP."""
 _TREE: dict[str, type[Exception]] = {}
 _DEEPEST = 4
 _PURE = {"join", "option", "in_words", "repr", "str"}
@@ -34,10 +34,10 @@ class Message:
     """One message of the source.
 
     Attributes:
-        room: the folder or module that it comes from, e.g. ``captures``.
-        error: the error's class.
-        text: the message, with placeholders.
-        place: file and line, for a test's sentence.
+        room: The folder or module of its source, e.g. ``captures``.
+        error: The error's class.
+        text: The message, with placeholders.
+        place: File and line, for a test's message.
     """
 
     room: str
@@ -47,12 +47,12 @@ class Message:
 
     @property
     def finding(self) -> str:
-        """What happened."""
+        """The message without the next step."""
         return self._parts()[0]
 
     @property
     def next_step(self) -> str:
-        """What to do: the last sentence; empty where the message is a single one."""
+        """The next step: the last sentence; empty if the message is a single sentence."""
         return self._parts()[1]
 
     def _parts(self) -> tuple[str, str]:
@@ -69,7 +69,7 @@ class Message:
 
 @dataclass
 class _Scope:
-    """What names mean at one place of the source."""
+    """The values of names at one location in the source."""
 
     module: ModuleType
     functions: dict[str, ast.FunctionDef]
@@ -77,7 +77,7 @@ class _Scope:
     arguments: dict[str, tuple[ast.expr, _Scope]] = field(default_factory=dict)
 
     def assigned(self, name: str, before: int) -> ast.expr | None:
-        """Return what the function assigns to the name last before a line."""
+        """Return the value last assigned to a name before a line."""
         found: list[tuple[int, ast.expr]] = []
         for node in ast.walk(self.function or ast.Module([], [])):
             if isinstance(node, ast.Assign) and node.lineno <= before:
@@ -89,7 +89,7 @@ class _Scope:
 
 
 def rendered(node: ast.expr, scope: _Scope, depth: int = 0) -> list[str]:
-    """Return the texts that an expression may give, with placeholders for what only a run knows."""
+    """Return the possible strings of an expression, with placeholders for values from a run."""
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     if isinstance(node, ast.JoinedStr):
@@ -128,7 +128,7 @@ def rendered(node: ast.expr, scope: _Scope, depth: int = 0) -> list[str]:
 
 
 def _joined(parts: list[tuple[ast.expr, list[str]]]) -> list[str]:
-    """Return a text with the variants of its parts: where several parts vary, one after the other."""
+    """Return a string with the variants of its parts, one after another if several parts vary."""
     varying = [index for index, (_, variants) in enumerate(parts) if len(variants) > 1]
     texts = []
     for index in varying or [0]:
@@ -164,12 +164,12 @@ def _called(node: ast.Call, scope: _Scope, depth: int) -> list[str]:
 
 
 def count_words(text: str) -> int:
-    """Count the words that are no placeholder."""
+    """Count the words other than placeholders."""
     return len(re.findall(r"[A-Za-z]{2,}", re.sub("‹[^›]*›", "", text)))
 
 
 def _evaluated(node: ast.expr, scope: _Scope) -> str | None:
-    """Return the text of an expression that needs no local name; None where it needs one, or is no text."""
+    """Return the string of an expression without local names; None if it needs one, or is not a string."""
     if any(isinstance(part, ast.Call) and _name(part.func) not in _PURE for part in ast.walk(node)):
         return None
     names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
@@ -195,7 +195,7 @@ def _placeholder(node: ast.expr) -> str:
 
 
 def _naming(node: ast.expr) -> str:
-    """Return a word for what stands at a placeholder."""
+    """Return a word for a placeholder."""
     if isinstance(node, ast.Name):
         return node.id.strip("_").replace("_", " ").lower()
     if isinstance(node, ast.Attribute):
@@ -243,7 +243,7 @@ class Source:
 
     @cached_property
     def nodes(self) -> list[tuple[ast.AST, ast.FunctionDef | None]]:
-        """Each node with the innermost function around it, in the order of the source."""
+        """The nodes with the innermost function around each, in the order of the source."""
         found = []
         waiting: list[tuple[ast.AST, ast.FunctionDef | None]] = [(self.tree, None)]
         while waiting:
@@ -264,7 +264,7 @@ class Source:
 
 @cache
 def sources() -> list[Source]:
-    """Return the modules of the package that speak to a user."""
+    """Return the modules of the package with messages for users."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -330,7 +330,7 @@ def _used(call: ast.Call) -> set[str]:
 def _scopes(
     source: Source, function: ast.FunctionDef | None, every: list[Source], used: set[str]
 ) -> list[_Scope]:
-    """Return the scopes of a message: one for each call of the function that only words it, else its own."""
+    """Return the scopes of a message: one for each call of a function that only builds it, else its own."""
     own = _Scope(source.module, source.functions, function)
     if function is None or not _words_only(function, used):
         return [own]
@@ -347,7 +347,7 @@ def _scopes(
 
 
 def _words_only(function: ast.FunctionDef, used: set[str]) -> bool:
-    """Whether a function makes an error of its arguments, for others to raise or by raising it."""
+    """Return whether a function builds an error from its arguments, to return or to raise it."""
     parameters = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)} - {"self"}
     returned = ast.unparse(function.returns).strip("'\"") if function.returns else ""
     return bool(used & parameters) and (returned == "NoReturn" or returned in _TREE)
@@ -361,7 +361,7 @@ def _is_call_of(call: ast.Call, function: ast.FunctionDef, source: Source, other
 
 
 def doctor_messages() -> list[Message]:
-    """Return what the doctor finds amiss, with what to do; ``error`` is the check's name."""
+    """Return the doctor's findings with next steps; ``error`` is the check's name."""
     every = [source for source in sources() if source.path.name == "preflight.py"]
     with spoken_at_the_prompt():
         return list(dict.fromkeys(_doctor_messages(every[0])))
@@ -380,7 +380,7 @@ def _doctor_messages(source: Source) -> Iterator[Message]:
 
 
 def notes() -> list[Message]:
-    """Return the notes that pages and reports may carry."""
+    """Return the notes that may be on pages and reports."""
     with spoken_at_the_prompt():
         return list(dict.fromkeys(note for source in sources() for note in _notes(source)))
 

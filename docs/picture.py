@@ -1,4 +1,4 @@
-"""Make docs/result.png anew: the page that ``make backfill`` ends with, photographed in headless Chromium.
+"""Create docs/result.png: a screenshot in headless Chromium of the page at the end of ``make backfill``.
 
 python docs/picture.py
 """

@@ -1,4 +1,4 @@
-"""What several rooms' tests share: Chatlio's three documented shapes, with invented values."""
+"""Shared fixtures: Chatlio's three documented shapes, with invented values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chatlio_kit.connection import Connection
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
 
-# How long an example takes says nothing about its truth: a busy machine must not fail a test.
+# The duration of an example does not matter: a busy machine must not fail a test.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -174,7 +174,7 @@ def documented(
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Platform]:
-    """A local platform in this process, with a state folder of its own."""
+    """A local platform in this process, with its own state folder."""
     state = tmp_path / "state"
     with (
         running(state / "local", enabling_delay=0.05, processing_delay=0.02) as server,
@@ -200,5 +200,5 @@ def lake() -> Callable[[Connection], list[Payload]]:
 
 @pytest.fixture
 def remap() -> Callable[[Connection, Kind, str], None]:
-    """Let a history mapping make ``_id`` of an expression, and wait until its dataflow is ready again."""
+    """Make a history mapping compute ``_id`` from an expression, and wait until its dataflow is ready."""
     return remap_ids

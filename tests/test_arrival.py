@@ -1,4 +1,4 @@
-"""What lands on the platform is what the frames say, whichever way it came."""
+"""Rows on the platform equal the frames, on every route."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def tables(documented: Path) -> Tables:
 
 
 def _plain(row: Any, fields: Any) -> Payload:
-    """Give a frame's row as it should land: nulls left out, times cut to the millisecond."""
+    """Return a frame's row as it should land: nulls left out, times truncated to the millisecond."""
     landed = {}
     for field in fields:
         value = row[field.name]
-        if pd.isna(value) or (field.name == "origin" and value == "webhook"):  # said by its absence
+        if pd.isna(value) or (field.name == "origin" and value == "webhook"):  # expressed by its absence
             continue
         landed[field.name] = (
             value.floor("ms").to_pydatetime()
@@ -79,7 +79,7 @@ def _expected(tables: Tables) -> dict[str, Payload]:
 def test_rows_read_back_equal_the_frames_field_by_field(
     connection: Connection, tables: Tables, lake: Lake
 ) -> None:
-    """Every column of every accepted event stands in its row, ``_id``, ``timestamp``, ``eventType`` too."""
+    """Every column of every accepted event is in its row, ``_id``, ``timestamp``, ``eventType`` too."""
     page = ck.stream(tables, connection, quiet=True).reconcile()
     assert page.exit_code == 0
     landed = {row["_id"]: _without_nulls(row) for row in lake(connection)}
@@ -87,8 +87,8 @@ def test_rows_read_back_equal_the_frames_field_by_field(
     assert len(landed) == 5
 
 
-def test_what_the_frames_say_is_what_is_sent(connection: Connection, tables: Tables, lake: Lake) -> None:
-    """A dropped visitor and masked columns go out as the edited frames have them, and nothing else does."""
+def test_the_frames_are_sent_unchanged(connection: Connection, tables: Tables, lake: Lake) -> None:
+    """The edited frames are sent, with a dropped visitor and masked columns, and nothing else."""
     other = tables.events[tables.events["kind"] == "offline_message"].assign(
         event_id=sha256(b"other").hexdigest(), visitor_id="00000000-0000-4000-4000-000000000001"
     )
@@ -106,16 +106,18 @@ def test_what_the_frames_say_is_what_is_sent(connection: Connection, tables: Tab
     assert {message["text"] for each in inside for message in each.get("chat_messages", [])} == {"***"}
 
 
-def test_the_frame_events_alone_is_sent_as_it_is(connection: Connection, tables: Tables, lake: Lake) -> None:
-    """Given alone, the frame events goes out without messages, and the page says so."""
+def test_the_events_frame_by_itself_is_sent_unchanged(
+    connection: Connection, tables: Tables, lake: Lake
+) -> None:
+    """The frame events alone is sent without messages, and the page says so."""
     run = ck.stream(tables.events, connection, quiet=True)
     assert run.reconcile().run.landed == 5
     assert "without their 2 messages" in repr(run)
     assert all("chat_messages" not in _without_nulls(row)[TENANT]["chatlio"] for row in lake(connection))
 
 
-def test_only_messages_of_events_that_travel_are_told_missing(connection: Connection, tables: Tables) -> None:
-    """A transcript that is rejected does not travel, so its messages are not among those left behind."""
+def test_only_messages_of_sent_events_are_reported_missing(connection: Connection, tables: Tables) -> None:
+    """A rejected transcript is not sent, so its messages are not reported as missing."""
     wrong = tables.events[tables.events["kind"] == "transcript"].assign(
         event_id=sha256(b"other").hexdigest(), ip_address="nowhere"
     )
@@ -158,7 +160,7 @@ def test_live_and_file_give_one_event(
 def test_each_webhook_lands_as_its_own_kind(
     connection: Connection, lake: Lake, conversation: Payload, offline: Payload
 ) -> None:
-    """Three payloads that look alike, and an offline message, are told apart by their URLs."""
+    """Three similar payloads, and an offline message, are distinguished by their URLs."""
     before = datetime.now(UTC)
     _post(connection, Kind.UNANSWERED, conversation)
     _post(connection, Kind.FEEDBACK, {**deepcopy(conversation), "message": "Great!"})

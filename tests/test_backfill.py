@@ -1,4 +1,4 @@
-"""The main job: every record accounted for, repeatable, and safe to kill."""
+"""The main job: it accounts for every record, is repeatable, and survives kills."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Wrap = Callable[..., Payload]
 
 
 def assert_adds_up(page: Page) -> None:
-    """The identities of the contract hold."""
+    """Check the contract's equations."""
     said = page.as_dict()
     assert said["read"] == said["accepted"] + said["rejected"] + said["duplicates"]
     assert said["accepted"] == said["delivered"] + said["dead_lettered"] + said["pending"]
@@ -42,7 +42,7 @@ def assert_adds_up(page: Page) -> None:
 
 
 def test_a_backfill_lands_and_a_second_one_changes_nothing(local: Platform, tmp_path: Path) -> None:
-    """What is accepted lands; what is rejected is listed as the manifest has it; a second run delivers 0."""
+    """Accepted records land; rejected ones are listed as in the manifest; a second run delivers 0."""
     sample = write_sample(tmp_path / "x.d", events=1500, seed=7, bad_share=0.02)
     first = backfill([sample.path], local, quiet=True)
     assert_adds_up(first)
@@ -65,10 +65,10 @@ def test_a_backfill_lands_and_a_second_one_changes_nothing(local: Platform, tmp_
     assert again["rejected_by_reason"] == said["rejected_by_reason"]
 
 
-def test_a_corrected_record_is_taken_in_alone(
+def test_only_the_corrected_record_is_sent(
     local: Platform, tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload
 ) -> None:
-    """After the rejected line is put right, the next run sends it and nothing else."""
+    """After the rejected line is corrected, the next run sends it and nothing else."""
     good, bad = envelope(conversation, "feedback"), envelope(conversation, "unanswered", received_at=None)
     path = ndjson(tmp_path / "a", [good, bad])
     assert backfill([path], local, quiet=True).as_dict()["rejected_by_reason"] == {"undated": 1}
@@ -78,10 +78,10 @@ def test_a_corrected_record_is_taken_in_alone(
     assert page["total"]["landed"] == 2
 
 
-def test_a_conflict_with_an_earlier_run_is_told(
+def test_a_conflict_with_an_earlier_run_is_reported(
     local: Platform, tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """An event that was delivered before with another payload is rejected, its earlier place named."""
+    """An event delivered before with another payload is rejected, and its earlier record is named."""
     backfill([ndjson(tmp_path / "a", [envelope(transcript)])], local, quiet=True)
     other = deepcopy(transcript)
     other["agentName"] = "Somebody Else"
@@ -91,8 +91,8 @@ def test_a_conflict_with_an_earlier_run_is_told(
     assert "a record 1" in orjson.loads(line.read_bytes())["detail"]
 
 
-def test_what_an_earlier_run_left_pending_is_accepted_again(local: Platform, tmp_path: Path) -> None:
-    """Events that were written down but never answered for are sent by the next run."""
+def test_pending_events_of_an_earlier_run_are_accepted_again(local: Platform, tmp_path: Path) -> None:
+    """Events that were recorded but never got an answer are sent by the next run."""
     sample = write_sample(tmp_path / "x.d", events=300)
     backfill([sample.path], local, quiet=True)
     with sqlite3.connect(local.settings.state / "ledger.db") as ledger:
@@ -105,7 +105,7 @@ def test_what_an_earlier_run_left_pending_is_accepted_again(local: Platform, tmp
     assert page["total"] == {"delivered": 300, "dead_lettered": 0, "pending": 0, "landed": 300}
 
 
-def test_a_killed_backfill_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_killed_backfill_resumes_where_it_stopped(tmp_path: Path) -> None:
     """SIGKILL at three moments, then to the end: everything lands, with the totals of a quiet run."""
     sample = write_sample(tmp_path / "x.d", events=4000, seed=3)
     state = tmp_path / "state"
@@ -148,8 +148,8 @@ def _wait_until_settled(ledger: Path, count: int, process: subprocess.Popen[byte
         time.sleep(0.01)
 
 
-def test_two_backfills_at_once_are_refused(local: Platform, documented: Path) -> None:
-    """A ledger that is in use is not shared; the sentence says what to do."""
+def test_two_simultaneous_backfills_are_refused(local: Platform, documented: Path) -> None:
+    """A ledger in use is not shared; the message gives the next step."""
     with (
         Ledger(local.settings.state) as ledger,
         ledger.exclusive_lock(),
@@ -158,15 +158,15 @@ def test_two_backfills_at_once_are_refused(local: Platform, documented: Path) ->
         backfill([documented], local, quiet=True)
 
 
-def test_a_rehearsal_does_not_count_elsewhere(local: Platform, documented: Path) -> None:
-    """What was sent to one dataset is sent to another one too."""
+def test_a_trial_run_does_not_count_elsewhere(local: Platform, documented: Path) -> None:
+    """Events sent to one dataset are also sent to another one."""
     assert backfill([documented], local, quiet=True).run.landed == 5
     page = backfill([documented], local, name="other", quiet=True)
     assert (page.counts.duplicates, page.run.landed) == (0, 5)
 
 
-def test_a_corrupt_ledger_is_told(local: Platform, documented: Path) -> None:
-    """A ledger that is no database is a sentence, not a traceback, and is not overwritten."""
+def test_a_corrupt_ledger_is_reported(local: Platform, documented: Path) -> None:
+    """A ledger that is not a database causes a message, not a traceback, and is not overwritten."""
     ledger = local.settings.state / "ledger.db"
     ledger.write_bytes(b"not a database" * 100)
     with pytest.raises(LedgerError, match="cannot be used"):
@@ -175,13 +175,13 @@ def test_a_corrupt_ledger_is_told(local: Platform, documented: Path) -> None:
 
 
 def test_the_state_folder_is_private(tmp_path: Path) -> None:
-    """A state folder that the ledger makes can be read by its owner only, and so can the ledger."""
+    """A state folder created by the ledger, and the ledger itself, are readable only by their owner."""
     with Ledger(tmp_path / "state"):
         assert oct((tmp_path / "state").stat().st_mode)[-3:] == "700"
         assert oct((tmp_path / "state" / "ledger.db").stat().st_mode)[-3:] == "600"
 
 
-def test_no_secret_is_kept_or_shown(
+def test_no_secret_is_stored_or_shown(
     local: Platform, documented: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Neither the ledger nor the report nor the output holds an inlet's id or the client's secret."""
@@ -200,10 +200,10 @@ def test_no_secret_is_kept_or_shown(
 
 
 @pytest.mark.parametrize(("make", "error"), [(False, MissingPath), (True, CaptureError)])
-def test_nothing_to_read_is_told_before_anything_is_made(
+def test_missing_captures_are_reported_before_anything_is_created(
     local: Platform, tmp_path: Path, make: bool, error: type[Exception]
 ) -> None:
-    """A missing path or an empty folder is told, and no connection is made."""
+    """A missing path or an empty folder is reported, and no connection is created."""
     folder = tmp_path / "empty"
     if make:
         folder.mkdir()
@@ -213,10 +213,10 @@ def test_nothing_to_read_is_told_before_anything_is_made(
         ck.open_connection(local)
 
 
-def test_dead_letters_after_acceptance_are_told(
+def test_dead_letters_after_acceptance_are_reported(
     local: Platform, documented: Path, remap: Callable[[Connection, Kind, str], None]
 ) -> None:
-    """A mapping that nulls a required field: accepted at the edge, failed later, and told with the reason."""
+    """A mapping nulls a required field: accepted at the edge, failed later, reported with the reason."""
     connection = ck.plan_connection(local).apply(quiet=True)
     remap(connection, Kind.FEEDBACK, "nullify()")
     run = ck.stream(ck.read_export(documented).to_tables(quiet=True), connection, quiet=True)

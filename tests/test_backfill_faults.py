@@ -1,4 +1,4 @@
-"""A backfill through a platform that faults on demand: nothing is lost, and what it says is what happened."""
+"""A backfill through a platform with injected faults: nothing is lost, and the page is correct."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ EVERY_FAULT: list[dict[str, Any]] = [
     {"fault": "partial", "status": 500, "share": 0.3, "dialect": "statusCode", "rate": 0.02},
     {"fault": "late_inlet", "count": 3},
 ]
-"""One request in five is struck, in every way there is."""
+"""One request in five fails, in every way."""
 
 Remap = Callable[[Connection, Kind, str], None]
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small requests, so that many are struck; pauses are kept short."""
+    """Small requests, so that many fail; pauses are short."""
     monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: 0.002)
     monkeypatch.setattr(run, "pack", partial(pack, limit=12_000))
     monkeypatch.setattr(run, "pace_for", lambda connection: 9_000)
@@ -81,21 +81,21 @@ def _landed(state: Path) -> set[str]:
 
 
 def _assert_nothing_lost(state: Path, page: Page, log: list[Logged]) -> None:
-    """Whatever was accepted was read back; what stands twice comes from requests with a lost answer."""
+    """All accepted events were read back; duplicates come from requests with a lost answer."""
     accepted = _accepted(log)
     assert set(accepted) == _landed(state)
     repeated = sum(accepted.values()) - len(accepted)
-    untold = Counter(name for each in log if not each.is_acknowledged for name in each.accepted)
-    assert all(accepted[name] - 1 <= untold[name] for name in accepted)
+    unreported = Counter(name for each in log if not each.is_acknowledged for name in each.accepted)
+    assert all(accepted[name] - 1 <= unreported[name] for name in accepted)
     assert page.arrived is not None
     assert page.arrived.lake_duplicates == repeated
     assert page.unanswered >= repeated
 
 
 def test_every_fault_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One request in five is struck in every way: what is not told as refused lands, repeated rows are told.
+    """One request in five fails: everything not reported as refused lands; repeated rows are reported.
 
-    A 400 or 413 that meets a record alone is a refusal of that record, which replay sends again.
+    A 400 or 413 for a single record is a refusal of that record, which replay sends again.
     """
     monkeypatch.setattr(wire, "READ_TIMEOUT", 3.0)
     sample = write_sample(tmp_path / "x.d", events=3000, seed=5)
@@ -117,8 +117,8 @@ def test_every_fault_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("dialect", ["status", "statusCode"])
-def test_the_truly_bad_ones_are_told_and_no_other(tmp_path: Path, dialect: str) -> None:
-    """Records that are refused whenever they come are dead letters; their neighbours all land, once."""
+def test_only_records_refused_every_time_are_reported(tmp_path: Path, dialect: str) -> None:
+    """Records that are always refused are dead letters; their neighbours all land, once."""
     sample = write_sample(tmp_path / "x.d", events=600, seed=6)
     state = tmp_path / "state"
     rule = {"fault": "partial", "status": 400, "share": 0.05, "lasting": True, "dialect": dialect}
@@ -130,8 +130,8 @@ def test_the_truly_bad_ones_are_told_and_no_other(tmp_path: Path, dialect: str) 
     assert set(_accepted(log).values()) == {1}
 
 
-def test_one_poisoned_record_costs_itself_and_is_replayed(tmp_path: Path) -> None:
-    """Requests refused for one bad record are cut down to it; after the fix, replay lands it."""
+def test_only_the_poisoned_record_is_refused_and_it_can_be_replayed(tmp_path: Path) -> None:
+    """Requests refused for one bad record are split down to it; after the fix, replay lands it."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=8)
     state = tmp_path / "state"
     rule = {"fault": "status", "status": 400, "share": 0.02}
@@ -150,8 +150,8 @@ def test_one_poisoned_record_costs_itself_and_is_replayed(tmp_path: Path) -> Non
     assert set(_accepted(log).values()) == {1}
 
 
-def test_a_refused_token_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    """A 401 that a new token does not cure ends the run with exit code 1, all told; run again, all lands."""
+def test_a_refused_token_stops_cleanly_and_the_next_run_resumes(tmp_path: Path) -> None:
+    """A 401 despite a new token ends the run with exit code 1; the next run lands everything."""
     sample = write_sample(tmp_path / "x.d", events=500, seed=9)
     state = tmp_path / "state"
     with _platform(state, {"faults": [{"fault": "expired_token", "after": 5, "count": 20}]}) as platform:
@@ -168,7 +168,7 @@ def test_a_refused_token_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) 
 def test_raw_batches_that_are_refused_become_single_posts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the batch path asks for a header, the sender says so, posts one by one, and all land once."""
+    """If the batch path asks for a header, the sender says so, posts one by one, and all land once."""
     monkeypatch.setattr("chatlio_kit.local_platform.faults.plan.Trial.element", _mandatory_header)
     sample = write_sample(tmp_path / "x.d", events=300, seed=10)
     state = tmp_path / "state"
@@ -186,10 +186,10 @@ def _mandatory_header(trial: Any, batch_id: str, index: int) -> dict[str, Any]:
     return {"xactionId": f"{batch_id}-{index}", "status": 400, "message": message}
 
 
-def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
+def test_a_wrong_mapping_is_reported_and_replay_lands_everything_after_the_fix(
     local: Platform, tmp_path: Path, remap: Remap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The edge accepts all, nothing lands: told with the platform's reason by all; put right, all land."""
+    """The edge accepts all, nothing lands: pages give the platform's reason; once corrected, all land."""
     sample = write_sample(tmp_path / "x.d", events=200, seed=11)
     prepare = run.Run.prepare
 
@@ -207,9 +207,9 @@ def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
     assert (found.exit_code, found.total.dead_lettered, found.total.landed) == (3, 200, 0)
     for reason in page.dead_by_reason:
         assert reason.startswith(("DCVS", "MAPPER"))
-    for told in (str(page), page._repr_html_(), str(found), found._repr_html_()):
-        assert "required key [_id] not found" in told
-        assert "replay" in told
+    for reported in (str(page), page._repr_html_(), str(found), found._repr_html_()):
+        assert "required key [_id] not found" in reported
+        assert "replay" in reported
     assert {each["reason"] for each in found.as_dict()["dead"]} == set(page.dead_by_reason)
 
     for kind in Kind:
@@ -222,7 +222,7 @@ def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
         assert ledger.fetch_all("SELECT count(*) FROM kept_body")[0][0] == 0
 
 
-def test_a_rehearsal_on_one_platform_counts_for_no_other(tmp_path: Path) -> None:
+def test_a_trial_run_on_one_platform_does_not_count_for_another(tmp_path: Path) -> None:
     """Rehearsed on local, then sent from the same state folder to a second platform: everything is sent."""
     sample = write_sample(tmp_path / "x.d", events=120, seed=12)
     state = tmp_path / "state"
@@ -238,8 +238,8 @@ def test_a_rehearsal_on_one_platform_counts_for_no_other(tmp_path: Path) -> None
         assert len(ledger.destinations()) == 2
 
 
-def test_a_canary_is_read_back_before_volume_follows(tmp_path: Path) -> None:
-    """Not on local: a few records of each dataflow go first, once; volume follows when they landed."""
+def test_a_canary_is_read_back_before_the_rest_is_sent(tmp_path: Path) -> None:
+    """Not on local: a few records of each dataflow are sent first; the rest follows when they landed."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=13)
     state = tmp_path / "state"
     looks: list[float] = []
@@ -287,8 +287,8 @@ def test_the_dataflows_of_a_batch_become_active_at_the_same_time(
     assert created == [5] * 5
 
 
-def test_a_canary_that_dies_holds_the_volume_back(tmp_path: Path, remap: Remap) -> None:
-    """When the platform fails the first records after accepting them, nothing more is sent."""
+def test_a_failed_canary_stops_sending(tmp_path: Path, remap: Remap) -> None:
+    """If the platform fails the first records after accepting them, nothing more is sent."""
     sample = write_sample(tmp_path / "x.d", events=300, seed=14)
     state = tmp_path / "state"
     with _platform(state, {}, is_local=False) as platform:

@@ -1,4 +1,4 @@
-"""A redacted backfill: no request, no row and nothing that is kept holds a person's value."""
+"""A redacted backfill: no request, row or stored file holds a personal value."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def _kept(state: Path) -> str:
-    """All bytes of a state folder, and what stands compressed in its lake."""
+    """Return all bytes of a state folder, including decompressed lake files."""
     said = [path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file()]
     said += [str(pq.read_table(path).to_pylist()) for path in state.rglob("*.parquet")]
     return "\n".join(said)
 
 
-def test_nothing_of_a_person_is_sent_or_kept(
+def test_no_personal_value_is_sent_or_stored(
     tmp_path: Path, posted: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests, lake, ledger, dead letters and reports hold hashes; what is sent is what the tables say."""
+    """Requests, lake, ledger, dead letters and reports hold hashes; the redacted tables are sent."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     sample = write_sample(tmp_path / "x.d", events=200, bad_share=0.1)
     plain = ck.read_export(sample.path).to_tables(quiet=True)
@@ -65,10 +65,10 @@ def test_nothing_of_a_person_is_sent_or_kept(
         running(state / "local", **options) as server,
         Platform(replace(settings_of(server, state))) as platform,
     ):
-        told = forecast(export, platform)
+        reported = forecast(export, platform)
         page = backfill(export, platform, quiet=True)
     assert page.run.dead_lettered > 0
-    assert told.counts.accepted == page.counts.accepted == plain.counts.accepted
+    assert reported.counts.accepted == page.counts.accepted == plain.counts.accepted
     said = _kept(state) + b"".join(posted).decode()
     assert [each for each in persons if each in said] == []
     assert KEY not in said
@@ -79,8 +79,8 @@ def test_nothing_of_a_person_is_sent_or_kept(
     assert sent == expected
 
 
-def test_a_file_called_after_a_person_is_recognised(tmp_path: Path) -> None:
-    """The ledger knows such files by what they are called then, also where several are called alike."""
+def test_a_file_named_after_a_person_is_recognised(tmp_path: Path) -> None:
+    """The ledger recognises such files by their redacted names, even if several are equal."""
     sample = write_sample(tmp_path / "x.d", events=60)
     folder, state = tmp_path / "captures", tmp_path / "state"
     files = sorted(path for path in sample.path.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Before and after: a forecast sends nothing, known files are not read again, a ledger in trouble is told."""
+"""Around a backfill: forecasts send nothing, known files are not read again, ledger problems show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from chatlio_kit.tables import read_export
 
 
 def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) -> None:
-    """Records, bytes, requests and the least time are told; what was delivered is left out afterwards."""
+    """It gives records, bytes, requests and the minimum time; delivered events are left out afterwards."""
     sample = write_sample(tmp_path / "x.d", events=300)
     before = forecast([sample.path], local).as_dict()
     assert (before["accepted"], before["duplicates"]) == (300, 0)
@@ -44,13 +44,13 @@ def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) ->
 
 
 def test_a_forecast_notes_what_a_run_would_note(local: Platform, tmp_path: Path, documented: Path) -> None:
-    """Unknown fields and whatever else was noticed stand in a forecast as in the page that follows."""
+    """A forecast has the same notes as the later page, e.g. on unknown fields."""
     (written,) = documented.iterdir()
-    told = [orjson.loads(line) for line in written.read_bytes().splitlines()]
-    for each in told:
+    reported = [orjson.loads(line) for line in written.read_bytes().splitlines()]
+    for each in reported:
         each["payload"]["somethingNew"] = 1
     captures = tmp_path / "captures.ndjson"
-    captures.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in told))
+    captures.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in reported))
     export = read_export([captures])
     said = str(forecast(export, local))
     page = backfill(export, local, quiet=True)
@@ -61,7 +61,7 @@ def test_a_forecast_notes_what_a_run_would_note(local: Platform, tmp_path: Path,
 def test_unchanged_files_are_recognised_and_not_parsed(
     local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second run parses nothing, and its counts add up all the same; a touched file is read again."""
+    """The second run parses nothing, and its counts still add up; a touched file is read again."""
     sample = write_sample(tmp_path / "x.d", events=200)
     first = backfill([sample.path], local, quiet=True)
     read: list[Path] = []
@@ -78,7 +78,7 @@ def test_unchanged_files_are_recognised_and_not_parsed(
 
 
 def test_an_edit_that_keeps_size_and_time_is_seen(local: Platform, tmp_path: Path, documented: Path) -> None:
-    """A file whose middle says something else is read again, whatever its size, its time and its ends."""
+    """A file with a change in its middle is read again, even with the same size, time and ends."""
     (written,) = documented.iterdir()
     blank = b" " * 99 + b"\n"
     content = blank * 2000 + written.read_bytes() + blank * 2000
@@ -93,7 +93,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen(local: Platform, tmp_path: Pat
     assert second.counts.rejected + second.counts.accepted == 1
 
 
-def test_an_export_is_listed_once_and_stays_whole(
+def test_an_export_is_listed_once_and_stays_complete(
     local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An export that was found is not looked for again, and a backfill leaves its list of files as it was."""
@@ -118,8 +118,8 @@ def test_the_ledger_is_a_frame_too(local: Platform, documented: Path) -> None:
     assert frame["transaction_id"].notna().all()
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    """A ledger that cannot grow says so in a sentence, and what was written before stands."""
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
+    """A ledger that cannot grow causes a message, and earlier entries remain."""
     with Ledger(tmp_path) as ledger:
         with ledger.transaction() as db:
             db.execute("CREATE TABLE filler (content BLOB)")
@@ -130,8 +130,8 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         assert ledger.fetch_all("SELECT count(*) FROM filler") == [(0,)]
 
 
-def test_a_zip_is_gone_on_with_inside_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left pending in a member of a zip is sent by the next run; a third recognises the zip."""
+def test_reading_a_zip_continues_inside_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events left pending from a member of a zip are sent by the next run; a third run recognises the zip."""
     monkeypatch.setattr(run, "pack", partial(pack, limit=12_000))
     sample = write_sample(tmp_path / "x.d", events=200)
     packed = tmp_path / "captures.zip"
@@ -159,8 +159,8 @@ def test_a_zip_is_gone_on_with_inside_its_members(tmp_path: Path, monkeypatch: p
     assert any("recognised" in note for note in third.notes)
 
 
-def test_a_second_look_at_the_ledger_leaves_its_journal_alone(tmp_path: Path) -> None:
-    """Another process that opens and closes the ledger while it is open here takes nothing of it away."""
+def test_a_second_reader_of_the_ledger_keeps_its_journal(tmp_path: Path) -> None:
+    """Another process that opens and closes the ledger while it is open here does not damage it."""
     look = (
         "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('SELECT 1 FROM event'); d.close()"
     )

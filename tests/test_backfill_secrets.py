@@ -1,4 +1,4 @@
-"""What must not be read by others: no inlet, no token and no client secret is kept or said, at any level."""
+"""Secrets: no inlet, token or client secret is stored or printed, at any log level."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
-def test_no_secret_is_kept_or_said_after_a_day_of_faults(
+def test_no_secret_is_stored_or_printed_after_a_day_of_faults(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""Events loaded in batches: the dataset, the ledger and the page are those of a stream, whatever happens."""
+"""Events loaded in batches: dataset, ledger and page equal those of a stream, even after faults."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _identities(connection: Any) -> dict[str, str]:
     return {row["_id"]: str(row["identityMap"]) for row in rows}
 
 
-def test_a_run_is_taken_back_and_called_back(captures: Path, platform: Platform) -> None:
+def test_a_run_is_reverted_and_replayed(captures: Path, platform: Platform) -> None:
     """Revert asks, reads back that the rows are gone, and refuses what it cannot; replay calls them back."""
     load(captures, platform)
     command = ["revert", "1", "--state", str(platform.settings.state)]
@@ -158,7 +158,7 @@ def test_a_run_is_taken_back_and_called_back(captures: Path, platform: Platform)
 def test_refused_records_become_dead_letters(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Up to 5 % are left out of a batch; with more the batch fails, and is made again without them."""
+    """Up to 5 % are left out of a batch; with more, the batch fails, and is created again without them."""
     make = bulk_run.xdm_table
     left = [bad]
 
@@ -181,7 +181,7 @@ def test_refused_records_become_dead_letters(
     assert list((platform.settings.state / files.FOLDER).iterdir()) == []
 
 
-def test_a_batch_that_is_refused_as_a_whole_is_one_sentence(
+def test_a_batch_that_is_refused_entirely_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guardrail's own words are shown; its events stay pending, and go out once that is put right."""
@@ -235,7 +235,7 @@ def interrupted(captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupted: Platform) -> None:
-    """Nothing is sent twice, whichever route comes next; and nobody is forgotten while files wait."""
+    """Nothing is sent twice on either route; and forget is refused while files are waiting."""
     state = interrupted.settings.state
     with pytest.raises(LedgerBusy, match=r"Run 1 to the connection 'chatlio' was .* revert\(connection, 1\)"):
         ck.forget(email="ana@example.org", state=state)
@@ -246,7 +246,7 @@ def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupte
     assert page.arrived.lake_duplicates == 0
 
 
-def test_an_interrupted_batch_is_given_up_by_revert(captures: Path, interrupted: Platform) -> None:
+def test_revert_aborts_an_interrupted_batch(captures: Path, interrupted: Platform) -> None:
     """It was never completed, so nothing is in the dataset; its events are pending again."""
     connection = ck.open_connection(interrupted, quiet=True)
     with pytest.raises(UsageError, match=r"There is no run 9 .* These runs can be reverted: 1\."):
@@ -281,7 +281,7 @@ def test_lost_answers_make_no_second_batch(
     assert len(lost) == 4
 
 
-def test_an_upload_that_never_ends_well_is_one_sentence(
+def test_an_upload_that_always_fails_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sending stops; the next run uploads the same files into the same batch."""
@@ -303,10 +303,10 @@ def test_an_upload_that_never_ends_well_is_one_sentence(
     assert [batch.status for batch in batches] == ["success"]
 
 
-def test_a_first_batch_of_100_rows_is_read_back_before_volume_follows(
+def test_a_first_batch_of_100_rows_is_read_back_before_the_rest_is_loaded(
     captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not on local, and once; where it is not read back as it was sent, nothing more goes out."""
+    """Not on local, and once; if it is not read back as sent, nothing more is sent."""
     pauses = lambda seconds: time.sleep(min(seconds, 0.02))  # noqa: E731
     with opened(tmp_path / "state", is_local=False) as platform:
         platform.sleep = pauses
@@ -327,7 +327,7 @@ def _batches(platform: Platform, name: str) -> list[Any]:
     return list(platform.catalog.batches(ck.open_connection(platform, name, quiet=True).dataset_id))
 
 
-def test_a_refused_revert_is_one_sentence(
+def test_a_refused_revert_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The platform's words are shown, and the rows are where they were."""
@@ -345,7 +345,9 @@ def test_a_refused_revert_is_one_sentence(
     assert "Batch ingestion could not revert the batch: You may not revert (HTTP 403)" in str(result)
 
 
-def test_turns_are_streamed_and_routes_are_two(captures: Path, tmp_path: Path, platform: Platform) -> None:
+def test_turns_are_only_streamed_and_options_of_other_routes_are_refused(
+    captures: Path, tmp_path: Path, platform: Platform
+) -> None:
     """Another route, turns by batch, and options of the other route are refused in one sentence each."""
     with pytest.raises(UsageError, match="pace= is for streams, and has no effect with via=batch"):
         ck.backfill(captures, platform, via="batch", pace=5)
@@ -360,7 +362,7 @@ def test_turns_are_streamed_and_routes_are_two(captures: Path, tmp_path: Path, p
 def test_a_verdict_that_does_not_come_ends_the_run(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page says which batch, and a stream that comes before the verdict is refused."""
+    """The page names the batch, and a stream before the verdict is refused."""
     monkeypatch.setattr(promotion.Promotion, "step", lambda *_: None)
     page = load(captures, platform, patience=0.05)
     assert page.stopped_by is not None
@@ -379,17 +381,17 @@ def _truncate(state: Path) -> None:
 
 
 def test_truncated_files_are_sent_again_from_the_captures(captures: Path, interrupted: Platform) -> None:
-    """A crash can cut a file that was written; a new batch takes its events."""
+    """A crash can truncate a file that was written; a new batch takes its events."""
     _truncate(interrupted.settings.state)
     page = load(captures, interrupted)
     assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
 
 
 @pytest.mark.parametrize("lose", [lambda state: files.remove_files(state / files.FOLDER), _truncate])
-def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
+def test_a_failed_batch_without_files_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Path], None]
 ) -> None:
-    """Nothing can be sent again from files that are gone or truncated: its events go into a new batch."""
+    """Removed or truncated files cannot be sent again: their events go into a new batch."""
     make = bulk_run.xdm_table
 
     def without_times(*arguments: Any) -> pa.Table:
@@ -408,7 +410,7 @@ def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
 
 
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    """A small form of the soak: killed at calls and at a moment, under faults; then taken back."""
+    """A short soak: killed at calls and at a moment, under faults; then reverted."""
     moments: list[dict[str, Any]] = [{"at": 2}, {"at": 24}]
     found = soak_bulk.soak(tmp_path, events=2_000, seed=3, file_bytes=30_000, moments=moments)
     assert found["kills that hit"] == len(moments)

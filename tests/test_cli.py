@@ -48,8 +48,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sample(tmp_path_factory.mktemp("export") / "x.d", events=600, seed=7, bad_share=0.05).path
 
 
-def test_sample_says_what_it_wrote(tmp_path: Path) -> None:
-    """``sample`` writes as many records as asked for and lists what is broken."""
+def test_sample_reports_its_records(tmp_path: Path) -> None:
+    """``sample`` writes the requested number of records and lists the broken ones."""
     said = _json(_run("sample", tmp_path / "x.d", "--events", "500", "--bad-share", "0.02", "--json"))
     assert (said["events"], said["bad"], said["good"]) == (500, 10, 490)
     assert sum(said["by_kind"].values()) == 490
@@ -57,12 +57,12 @@ def test_sample_says_what_it_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--events", "0"), ("--bad-share", "0.9"), ("--events", "many")])
-def test_sample_refuses_what_cannot_be_meant(tmp_path: Path, options: tuple[str, str]) -> None:
+def test_sample_refuses_invalid_arguments(tmp_path: Path, options: tuple[str, str]) -> None:
     """A count or a share out of range is a usage error."""
     assert _run("sample", tmp_path / "x", *options).exit_code == 2
 
 
-def test_sample_leaves_strange_folders_alone(tmp_path: Path) -> None:
+def test_sample_does_not_overwrite_other_folders(tmp_path: Path) -> None:
     """A folder that holds something else is not overwritten."""
     (tmp_path / "mine.txt").write_text("keep")
     result = _run("sample", tmp_path)
@@ -71,7 +71,7 @@ def test_sample_leaves_strange_folders_alone(tmp_path: Path) -> None:
 
 
 def test_convert_writes_tables_and_report(export: Path, tmp_path: Path) -> None:
-    """``convert`` writes five Parquet files, rejects and report, and says the same as JSON."""
+    """``convert`` writes five Parquet files, rejects and report, and prints the same as JSON."""
     result = _run("convert", export, "--out", tmp_path / "out", "--json")
     said = _json(result)
     assert result.exit_code == 3
@@ -107,27 +107,34 @@ def test_backfill_again_and_then_status_and_reconcile(export: Path, state: Path)
     assert book["total"] == said["total"]
     found = _run("reconcile", "--state", state, "--json")
     assert found.exit_code == 0
-    told = _json(found)
-    assert told["total"] == said["total"]
-    assert (told["under_way"], told["overdue"], told["lost"], told["lake_duplicates"]) == (0, 0, 0, 0)
-    assert (told["runs"]["ingested"], told["missing"], told["dead"]) == (570, [], [])
-    assert "FROM chatlio" in told["sql"]
+    reported = _json(found)
+    assert reported["total"] == said["total"]
+    assert (reported["under_way"], reported["overdue"], reported["lost"], reported["lake_duplicates"]) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert (reported["runs"]["ingested"], reported["missing"], reported["dead"]) == (570, [], [])
+    assert "FROM chatlio" in reported["sql"]
 
 
-def test_a_pace_is_kept_by_a_backfill_and_told_by_its_forecast(export: Path, state: Path) -> None:
-    """``--pace`` sets the least time that a forecast tells, and how many messages a request may hold."""
+def test_a_backfill_keeps_a_pace_and_its_forecast_shows_it(export: Path, state: Path) -> None:
+    """``--pace`` sets the minimum time in a forecast, and the maximum number of messages in a request."""
     common = ("backfill", export, "--pace", 100, "--state", state, "--json")
-    told = _json(_run(*common, "--dry-run"))
-    assert (told["messages_per_second"], told["least_seconds"]) == (100, told["accepted"] / 100)
+    reported = _json(_run(*common, "--dry-run"))
+    assert (reported["messages_per_second"], reported["least_seconds"]) == (100, reported["accepted"] / 100)
     said = _json(_run(*common))
     assert (
-        said["requests"] == sum(kind["requests"] for kind in told["kinds"].values()) >= said["accepted"] / 5
+        said["requests"]
+        == sum(kind["requests"] for kind in reported["kinds"].values())
+        >= said["accepted"] / 5
     )
     assert _run("backfill", export, "--pace", 0, "--state", state).exit_code == 2
 
 
 def test_the_page_shows_every_count(export: Path, state: Path) -> None:
-    """Without ``--json`` the page stands on stdout, with kinds, reasons and the identities."""
+    """Without ``--json``, the page is printed to stdout, with kinds, reasons and the equations."""
     _run("backfill", export, "--state", state)
     page = _run("backfill", export, "--state", state).stdout
     replayed = _run("replay", "--state", state).stdout
@@ -178,14 +185,14 @@ def test_disconnect_needs_a_yes_and_is_idempotent(state: Path) -> None:
     assert not _json(second)["removed"]
 
 
-def test_an_unknown_connection_is_told(state: Path) -> None:
+def test_an_unknown_connection_is_reported(state: Path) -> None:
     """Reconciling a connection that was never made is a sentence and exit code 1."""
     result = _run("reconcile", "--name", "never", "--state", state, "--json")
     assert result.exit_code == 1
     assert "never" in _json(result)["error"]
 
 
-def test_aep_without_settings_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aep_without_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real platform without settings names every setting that is missing."""
     monkeypatch.chdir(tmp_path)
     for name in ("AEP_CLIENT_ID", "AEP_CLIENT_SECRET", "AEP_ORG_ID", "AEP_SANDBOX"):
@@ -208,8 +215,8 @@ def test_a_missing_path_and_an_empty_folder(command: str, tmp_path: Path, state:
     assert missing.stdout == empty.stdout == ""
 
 
-def test_tables_stay_apart_from_captures(tmp_path: Path) -> None:
-    """Tables of an earlier run are left out wherever they are, and are not written among captures."""
+def test_tables_stay_separate_from_captures(tmp_path: Path) -> None:
+    """Tables of an earlier run are excluded anywhere, and no tables are written among captures."""
     captures = write_sample(tmp_path / "captures", events=20, seed=1).path
     out = captures / "out"
     counts = [_json(_run("convert", captures, "--out", out, "--json")) for _ in range(2)]
@@ -233,7 +240,7 @@ def test_an_out_that_cannot_be_written(export: Path, tmp_path: Path) -> None:
 
 
 def test_unreadable_files_do_not_cost_their_neighbours(export: Path, tmp_path: Path) -> None:
-    """A cut-off gzip, an empty file and random bytes are told; the good file beside them is converted."""
+    """A truncated gzip, an empty file and random bytes are reported; the valid file is converted."""
     folder = tmp_path / "mixed"
     folder.mkdir()
     good = sorted((export / "transcript").glob("2025-*.ndjson"))[-1].read_bytes()
@@ -303,10 +310,10 @@ def test_help_lists_each_command_and_imports_none() -> None:
         ("nothing",),
     ],
 )
-def test_a_wrong_use_answers_in_json_too(
+def test_wrong_usage_is_reported_in_json_too(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the parser of options refuses is one JSON object on stdout, like any other error."""
+    """A usage error is one JSON object on stdout, like any other error."""
     monkeypatch.chdir(tmp_path)
     result = _run(*arguments, "--json")
     assert result.exit_code == 2
@@ -314,7 +321,7 @@ def test_a_wrong_use_answers_in_json_too(
     assert _run(*arguments).stdout == ""
 
 
-def test_an_incomplete_connection_is_mended_at_the_prompt(state: Path) -> None:
+def test_an_incomplete_connection_names_a_command(state: Path) -> None:
     """The next step is a command, not a call."""
     result = _run("reconcile", "--name", "nobody", "--state", state)
     assert result.exit_code == 1
@@ -322,7 +329,7 @@ def test_an_incomplete_connection_is_mended_at_the_prompt(state: Path) -> None:
     assert "apply" not in result.stderr
 
 
-def test_tables_are_never_overwritten_by_what_is_made_of_them(export: Path, tmp_path: Path) -> None:
+def test_tables_are_never_overwritten_by_derived_files(export: Path, tmp_path: Path) -> None:
     """A workbook ends in .xlsx and a page in .html; any other file may hold something else."""
     _run("convert", export, "--out", tmp_path / "tables")
     events = tmp_path / "tables" / "events.parquet"
@@ -334,21 +341,21 @@ def test_tables_are_never_overwritten_by_what_is_made_of_them(export: Path, tmp_
 
 
 def test_metrics_refuse_holidays_without_hours(export: Path, tmp_path: Path) -> None:
-    """Holidays would be ignored otherwise."""
+    """Without hours, holidays would be ignored."""
     _run("convert", export, "--out", tmp_path / "tables")
     result = _run("metrics", tmp_path / "tables", "--holidays", "DE")
     assert result.exit_code == 2
     assert "Add --hours" in result.stderr
 
 
-def test_metrics_say_what_tables_cannot_know(export: Path, tmp_path: Path) -> None:
+def test_metrics_name_what_tables_lack(export: Path, tmp_path: Path) -> None:
     """Messages without a conversation are named instead of counted as nothing."""
     _run("convert", export, "--out", tmp_path / "tables", "--redact", "drop")
     result = _run("metrics", tmp_path / "tables")
     assert "messages belong to no known conversation" in result.stdout
 
 
-def test_a_slack_export_of_which_nothing_is_read_says_so(tmp_path: Path) -> None:
+def test_a_slack_export_from_which_nothing_is_read_is_noted(tmp_path: Path) -> None:
     """Settings that match no channel are named, and the shares that Slack cannot know."""
     write_sample(tmp_path / "x.d", events=60, slack=True)
     settings = tmp_path / "slack.toml"
@@ -363,7 +370,7 @@ def test_a_slack_export_of_which_nothing_is_read_says_so(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("option", [["--despite-audit"], ["--confirm", "chatlio"]])
-def test_what_belongs_to_profile_needs_it(state: Path, option: list[str]) -> None:
+def test_options_for_profile_require_profile(state: Path, option: list[str]) -> None:
     """An option that would have no effect is refused, not ignored."""
     result = _run("connect", *option, "--state", state)
     assert result.exit_code == 2

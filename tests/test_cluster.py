@@ -78,7 +78,7 @@ def _set(name: str, value: object) -> object:
 
 @pytest.fixture(scope="module")
 def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Captures in every form that a worker reads otherwise than this process does."""
+    """Captures in every form that a worker reads differently from this process."""
     folder = write_sample(tmp_path_factory.mktemp("x") / "captures", events=400, seed=5, bad_share=0.1).path
     lines = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.ndjson")))
     with ZipFile(folder / "a.zip", "w") as archive:
@@ -103,7 +103,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def here(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What this machine makes of the captures."""
+    """The captures as converted on this machine."""
     out = tmp_path_factory.mktemp("here")
     convert(_read(captures), out, quiet=True)
     return _contents(out)
@@ -139,7 +139,7 @@ def test_its_tables_are_those_of_one_machine(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Tables, order of rows, rejects, report and page are the same, to the byte where they are no Parquet."""
+    """Tables, order of rows, rejects, report and page are the same, to the byte except for Parquet."""
     monkeypatch.setattr(captures_batches, "PART_BYTES", 60_000)
     export = _read(captures, cluster=cluster.scheduler_address)
     parts = list(export.captures.parts())
@@ -171,7 +171,7 @@ _ODD_LINE = st.sampled_from(_ODD_LINES) | st.integers(1, 300).map(lambda size: b
     has_mark=st.booleans(),
     size=st.integers(20, 600),
 )
-def test_any_cut_gives_the_same_records(
+def test_any_split_gives_the_same_records(
     lines: list[bytes], ends: bool, has_mark: bool, size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """However a file of lines is cut into spans, its records, numbers, faults and notes are the same."""
@@ -210,7 +210,7 @@ def _records(batches: Iterable[RawBatch], before: int) -> list[tuple[int, bytes,
     return found
 
 
-def test_what_fills_memory_is_read_at_home(client: distributed.Client, tmp_path: Path) -> None:
+def test_large_parts_are_read_by_the_main_process(client: distributed.Client, tmp_path: Path) -> None:
     """A worker returns a limited part of a packed file, and archives are read where names are redacted."""
     captures = tmp_path / "captures"
     captures.mkdir()
@@ -230,7 +230,7 @@ def test_what_fills_memory_is_read_at_home(client: distributed.Client, tmp_path:
 
 
 def test_workers_get_no_key(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent to a worker holds neither the key of --redact nor how to use it."""
+    """Data sent to a worker contains neither the key of --redact nor the redaction."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", "a-key-that-only-we-know-about-0123456789")
     export = _read(captures, redact="hash:keyed")
     sent = b"".join(pickle.dumps((part, export.options)) for part in export.captures.parts())
@@ -238,10 +238,10 @@ def test_workers_get_no_key(captures: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert b"a-key-that-only-we-know" not in sent
 
 
-def test_a_backfill_and_commands_take_a_cluster(
+def test_a_backfill_and_commands_accept_a_cluster(
     cluster: distributed.LocalCluster, local: Platform, tmp_path: Path
 ) -> None:
-    """What a cluster converts is sent and lands; --cluster does what cluster= does."""
+    """Events converted on a cluster are sent and land; --cluster equals cluster=."""
     sample = write_sample(tmp_path / "x.d", events=60, seed=3).path
     page = backfill(sample, local, cluster=cluster.scheduler_address, quiet=True)
     assert page.counts.accepted == 60
@@ -265,7 +265,7 @@ def _sentence_of(error: type[ChatlioKitError], act: Callable[[], object]) -> str
     ("address", "shown"),
     [(CLOSED, CLOSED), ("nonsense", "nonsense"), ("tcp://user:hunter22@127.0.0.1:9", CLOSED)],
 )
-def test_a_wrong_address_is_one_sentence(
+def test_a_wrong_address_is_reported_in_one_sentence(
     address: str, shown: str, tmp_path: Path, local: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is read, made or sent, and credentials in the address are not shown."""
@@ -283,7 +283,7 @@ def test_a_wrong_address_is_one_sentence(
     assert done.stderr.strip() == sentence
 
 
-def test_no_client_is_made_of_what_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_client_is_created_for_an_invalid_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask's client would end the program with a traceback."""
     made: list[object] = []
     monkeypatch.setattr(distributed, "Client", lambda *arguments, **_: made.append(arguments))
@@ -307,8 +307,10 @@ def test_a_cluster_is_an_address_or_a_client(wrong: Any, tmp_path: Path) -> None
     assert "cluster= is the address" in _sentence_of(UsageError, lambda: read_export(tmp_path, cluster=wrong))
 
 
-def test_a_cluster_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that nobody takes is not waited for."""
+def test_a_cluster_without_workers_is_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run does not wait forever for workers."""
     monkeypatch.setattr(pool, "_ANSWER_SECONDS", 0.5)
     sample = write_sample(tmp_path / "x.d", events=5, seed=3).path
     with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty:
@@ -338,8 +340,8 @@ def _pretend(others: dict[str, str | None]) -> None:
     versions._version_cached = lambda package: others[package] if package in others else found(package)
 
 
-def test_storage_that_workers_do_not_share_is_one_sentence(client: distributed.Client) -> None:
-    """What can be read here and not there is no reject: it names the worker and the file."""
+def test_storage_that_workers_do_not_share_is_reported_in_one_sentence(client: distributed.Client) -> None:
+    """A file that can be read here but not there is not a reject: the error names the worker and the file."""
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/only-here/a.ndjson", _line(1, b"Hello"))
     try:
@@ -352,8 +354,8 @@ def test_storage_that_workers_do_not_share_is_one_sentence(client: distributed.C
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
-def test_a_workers_full_disk_is_one_sentence(client: distributed.Client, tmp_path: Path) -> None:
-    """It costs no good row as a reject would: it names step, worker and file."""
+def test_a_workers_full_disk_is_reported_in_one_sentence(client: distributed.Client, tmp_path: Path) -> None:
+    """It does not reject valid rows: the error names step, worker and file."""
     records = [json.loads(_line(number, b"Hello")) for number in range(50)]
     rows = [{**record, "payload": json.dumps(record["payload"])} for record in records]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "plain.parquet")
@@ -383,7 +385,7 @@ def _fill_disk(is_full: bool) -> None:
 
 
 def test_a_fault_of_a_worker_names_step_worker_and_file(client: distributed.Client, captures: Path) -> None:
-    """Whatever goes wrong there, the sentence says where."""
+    """The message names the location of any failure."""
     before = next(iter(client.run(_set, "chatlio_kit.tables.pipeline.validate_batch", None).values()))
     try:
         sentence = _sentence_of(
@@ -443,7 +445,9 @@ def test_from_a_bucket_into_a_bucket(
     )
 
 
-def test_an_unreachable_bucket_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_bucket_is_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is tried before anything is converted."""
     for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "http://127.0.0.1:9")
@@ -455,7 +459,7 @@ def test_an_unreachable_bucket_is_one_sentence(tmp_path: Path, monkeypatch: pyte
     assert "Check the address, the network and the credentials" in sentence
 
 
-def test_a_bucket_keeps_its_tables_until_all_new_ones_are_there(
+def test_a_bucket_keeps_its_tables_until_all_new_ones_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversion whose files cannot all be sent leaves the folder as it was."""
@@ -482,7 +486,7 @@ def test_a_bucket_keeps_its_tables_until_all_new_ones_are_there(
     memory.rm("/team", recursive=True)
 
 
-def test_a_cluster_that_goes_away_is_one_sentence(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_cluster_is_reported_in_one_sentence(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler that ends while it works ends the conversion."""
     monkeypatch.setattr(captures_batches, "PART_BYTES", 60_000)
     started = distributed.LocalCluster(
@@ -500,10 +504,10 @@ def test_a_cluster_that_goes_away_is_one_sentence(captures: Path, monkeypatch: p
         warnings.simplefilter("ignore")
         started.close()
         sentence = _sentence_of(ClusterError, lambda: list(batches))
-    assert "went away while" in sentence
+    assert "was lost while" in sentence
 
 
-def test_a_worker_that_is_killed_costs_nothing(
+def test_a_killed_worker_loses_no_records(
     client: distributed.Client,
     captures: Path,
     here: dict[str, Any],

@@ -1,4 +1,4 @@
-"""What becomes of damaged captures: a thousand good records stand, the bad one is named, no value is altered.
+"""Damaged captures: a thousand valid records are accepted, the invalid one is named, no value is altered.
 
 ``damage_table()`` gives the lines below as a table for readers.
 """
@@ -31,7 +31,7 @@ from chatlio_kit.tables import Export, ReadOptions
 
 GOOD = 1000
 PLACE = 501
-"""The line on which the bad record stands."""
+"""The line of the damaged record."""
 
 
 def _record(number: int, around: dict[str, Any] | None = None, **payload: Any) -> dict[str, Any]:
@@ -72,12 +72,12 @@ def _transcript(**message: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Damage:
-    """One sort of damage to one line among a thousand good ones.
+    """One type of damage to one line among a thousand valid ones.
 
     Attributes:
         what: in words.
         line: the damaged line.
-        reason: why it is rejected; None for what is not damaged enough to be.
+        reason: the reason for rejection; None if it is accepted.
         field: the field that is named, if one is.
     """
 
@@ -103,7 +103,7 @@ DAMAGES = [
     Damage("an object became text", _line(visitor="Ana"), "wrong_type", "visitor"),
     Damage("an integer beyond 64 bits", _line(order=2**64 + 1), None),
     Damage("a lone surrogate, escaped", _spliced("🙂", "\\ud83d"), "not_json"),
-    Damage("bytes that are no UTF-8", _line().replace("🙂".encode(), b"\xff\xfe"), "not_json"),
+    Damage("bytes that are not UTF-8", _line().replace("🙂".encode(), b"\xff\xfe"), "not_json"),
     Damage("the word NaN for a value", _spliced('"C06LOBBY345"', "NaN"), "not_json"),
     Damage("the word Infinity for a value", _spliced('"C06LOBBY345"', "-Infinity"), "not_json"),
     Damage(
@@ -115,7 +115,7 @@ DAMAGES = [
     Damage("a byte order mark in the middle of the file", b"\xef\xbb\xbf" + _line(), "not_json"),
     Damage("an array", b'[{"visits": 1}]', "not_an_object"),
     Damage("a lone value", b"null", "not_an_object"),
-    Damage("words that are no JSON", b"-- rotated 2024-03-11 --", "not_json"),
+    Damage("words that are not JSON", b"-- rotated 2024-03-11 --", "not_json"),
     Damage("two records on one line", _line() + _line(), "not_json"),
     Damage("a comma behind the record", _line() + b",", "not_json"),
     Damage("single quotes", _line().replace(b'"', b"'"), "not_json"),
@@ -127,11 +127,11 @@ DAMAGES = [
     Damage("a number beyond a double's range", _spliced('"message"', '"x": 1e400, "message"'), "not_json"),
     Damage("a number of 5,000 digits", _spliced('"C06LOBBY345"', "9" * 5000), "not_json"),
     Damage("a line of 50 MB", lambda: _line(message="x" * 50_000_000), "too_large"),
-    Damage("an object that is no capture", b'{"level": "info", "msg": "started"}', "shape_unknown"),
-    Damage("a kind of another shape", _line({"kind": "transcript"}), "kind_mismatch", "kind"),
-    Damage("a conversation that nothing names", _line({"kind": None}), "kind_unknown", "kind"),
+    Damage("an object that is not a capture", b'{"level": "info", "msg": "started"}', "shape_unknown"),
+    Damage("the kind of another shape", _line({"kind": "transcript"}), "kind_mismatch", "kind"),
+    Damage("a conversation without a kind", _line({"kind": None}), "kind_unknown", "kind"),
     Damage("no time anywhere", _line({"receivedAt": None}), "undated", "receivedAt"),
-    Damage("a time that is none", _line({"receivedAt": "11.3.2024 9:03"}), "invalid_time", "receivedAt"),
+    Damage("an invalid time", _line({"receivedAt": "11.3.2024 9:03"}), "invalid_time", "receivedAt"),
     Damage(
         "a time in the future", _line({"receivedAt": "2924-03-11T08:59:43Z"}), "future_time", "receivedAt"
     ),
@@ -142,20 +142,20 @@ DAMAGES = [
         orjson.dumps(_record(1, message="Other")),
         "conflicting_duplicate",
     ),
-    Damage("a field that nobody knows", _line(loyalty={"tier": "gold"}), None),
+    Damage("an unknown field", _line(loyalty={"tier": "gold"}), None),
     Damage("a blank line", b"   ", None),
 ]
 
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """One sort of damage to a whole file beside a good one.
+    """One type of damage to a whole file next to a valid one.
 
     Attributes:
         what: in words.
         make: makes the file's bytes from good lines.
         name: what the reject's file is called, below the folder.
-        kept: how many of the lines are accepted all the same; None for some of them.
+        kept: the number of lines still accepted; None for an unknown number.
     """
 
     what: str
@@ -190,7 +190,7 @@ def _bent_tar(lines: list[bytes]) -> bytes:
 
 
 def _locked(lines: list[bytes]) -> bytes:
-    """A zip whose first member says that it is encrypted."""
+    """A zip whose first member is marked as encrypted."""
     packed = bytearray(_zip({"a": b"\n".join(lines), "b": b"\n".join(lines)}))
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         packed[packed.index(mark) + place] |= 1
@@ -198,13 +198,13 @@ def _locked(lines: list[bytes]) -> bytes:
 
 
 def _bent(lines: list[bytes]) -> bytes:
-    """A zip with a letter of its first member exchanged behind the checksum's back."""
+    """A zip with a changed letter in its first member and the old checksum."""
     packed = _zip({"a": b"\n".join(lines), "b": b"\n".join(lines)}, zipfile.ZIP_STORED)
     return packed.replace(b"Is the beta open?", b"Is the beta 0pen?", 1)
 
 
 def _broken_gzip(lines: list[bytes]) -> bytes:
-    """A gzip whose lines are whole, and that goes on with a block of no sort that there is."""
+    """A gzip with complete lines, followed by a block of an invalid type."""
     stream = zlib.compressobj(wbits=31)
     text = b"".join(line + b"\n" for line in lines)
     return stream.compress(text) + stream.flush(zlib.Z_SYNC_FLUSH) + b"\x07" * 200
@@ -228,7 +228,7 @@ FILES = [
     BrokenFile("a text that is cut off in its last line", lambda lines: b"\n".join(lines)[:-30], kept=9),
     BrokenFile("an array that is cut off", lambda lines: b"[" + b",".join(lines)[:-30], kept=9),
     BrokenFile("a file of no text", lambda lines: bytes(range(256)) * 40),
-    BrokenFile("words that are no JSON at all", lambda lines: b"visitorEmail: none\nThen the rest.\n"),
+    BrokenFile("words that are not JSON at all", lambda lines: b"visitorEmail: none\nThen the rest.\n"),
     BrokenFile("a zip that is cut off", lambda lines: _zip({"a": b"\n".join(lines)})[:-30]),
     BrokenFile("a zip's member that is encrypted", _locked, "broken!a", 10),
     BrokenFile("a zip's member with a wrong checksum", _bent, "broken!a", 10),
@@ -247,8 +247,8 @@ FILES = [
 
 
 @dataclass
-class Told:
-    """What became of a folder's records.
+class Reported:
+    """The outcomes of a folder's records.
 
     Attributes:
         accepted: the digest of each accepted payload, by file and record.
@@ -263,18 +263,18 @@ class Told:
     read: int
 
 
-def _convert(folder: Path) -> Told:
+def _convert(folder: Path) -> Reported:
     export = Export([folder], ReadOptions(), workers=0)
-    told = Told({}, [], {}, 0)
+    reported = Reported({}, [], {}, 0)
     for batches in export.batches():
         events = batches.events
         places = list(zip(events["source_file"], map(int, events["source_record"]), strict=True))
-        told.accepted |= dict(zip(places, events["payload_digest"], strict=True))
-        told.extra |= dict(zip(places, events["extra_fields"], strict=True))
-        told.rejected += batches.rejected
-        told.read += len(events) + len(batches.rejected) + batches.duplicates
-    assert told.read == sum(export.captures.read.values())
-    return told
+        reported.accepted |= dict(zip(places, events["payload_digest"], strict=True))
+        reported.extra |= dict(zip(places, events["extra_fields"], strict=True))
+        reported.rejected += batches.rejected
+        reported.read += len(events) + len(batches.rejected) + batches.duplicates
+    assert reported.read == sum(export.captures.read.values())
+    return reported
 
 
 GOOD_LINES = [orjson.dumps(_record(number)) for number in range(GOOD)]
@@ -282,37 +282,37 @@ DIGESTS = [digest(canonical(_record(number)["payload"])) for number in range(GOO
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.what)
-def test_a_damaged_line_costs_only_itself(tmp_path: Path, damage: Damage) -> None:
-    """A thousand good records are accepted as they were; the bad one is named by file, number and field."""
+def test_only_the_damaged_line_is_rejected(tmp_path: Path, damage: Damage) -> None:
+    """A thousand valid records are accepted unchanged; the invalid one is named by file, number and field."""
     lines = [*GOOD_LINES[: PLACE - 1], damage.text, *GOOD_LINES[PLACE - 1 :]]
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "captures.ndjson").write_bytes(b"\n".join(lines) + b"\n")
-    told = _convert(tmp_path / "x")
-    bad = told.accepted.pop(("x/captures.ndjson", PLACE), None)
-    assert list(told.accepted.values()) == DIGESTS
+    reported = _convert(tmp_path / "x")
+    bad = reported.accepted.pop(("x/captures.ndjson", PLACE), None)
+    assert list(reported.accepted.values()) == DIGESTS
     if damage.reason is None:
-        assert not told.rejected
+        assert not reported.rejected
         assert (bad is None) == (not damage.text.strip())
     else:
-        assert [(each.file, each.record, each.reason, each.field) for each in told.rejected] == [
+        assert [(each.file, each.record, each.reason, each.field) for each in reported.rejected] == [
             ("x/captures.ndjson", PLACE, damage.reason, damage.field)
         ]
-        assert told.rejected[0].detail.endswith((".", '"'))
+        assert reported.rejected[0].detail.endswith((".", '"'))
 
 
 @pytest.mark.parametrize("broken", FILES, ids=lambda broken: broken.what)
-def test_a_broken_file_costs_only_itself(tmp_path: Path, broken: BrokenFile) -> None:
-    """A good file beside it stands whole; what can be read of the broken one is kept, the rest is told."""
+def test_only_the_broken_file_is_rejected(tmp_path: Path, broken: BrokenFile) -> None:
+    """A valid file is unaffected; the readable part of the broken one is kept, the rest reported."""
     folder = tmp_path / "x"
     folder.mkdir()
     (folder / "captures.ndjson").write_bytes(b"\n".join(GOOD_LINES) + b"\n")
     first = [_line(conversationUUID=f"0bad{number:04}-3b6d-4f08-5a91-0d4e6b2f8c13") for number in range(10)]
     (folder / "broken").write_bytes(broken.make(first))
-    told = _convert(folder)
-    good = [digest for (file, _), digest in told.accepted.items() if file == "x/captures.ndjson"]
+    reported = _convert(folder)
+    good = [digest for (file, _), digest in reported.accepted.items() if file == "x/captures.ndjson"]
     assert good == DIGESTS
-    assert [(each.file, each.reason) for each in told.rejected] == [(f"x/{broken.name}", "unreadable")]
-    others = sum(file != "x/captures.ndjson" for file, _ in told.accepted)
+    assert [(each.file, each.reason) for each in reported.rejected] == [(f"x/{broken.name}", "unreadable")]
+    others = sum(file != "x/captures.ndjson" for file, _ in reported.accepted)
     assert 0 < others < 10 if broken.kept is None else others == broken.kept
 
 
@@ -338,12 +338,12 @@ KEPT = {
 
 @pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
 def test_no_value_is_altered(tmp_path: Path, text: str) -> None:
-    """A value keeps its exact text from the file to the table, whatever a spreadsheet would make of it."""
+    """A value keeps its exact text from the file to the table, even if a spreadsheet would change it."""
     line = _spliced('"message"', f'"order": {text}, "message"')
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a").write_bytes(line + b"\n" + GOOD_LINES[0] + b"\n")
-    told = _convert(tmp_path / "x")
-    assert told.extra["x/a", 1] == f'{{"order":{text}}}'
+    reported = _convert(tmp_path / "x")
+    assert reported.extra["x/a", 1] == f'{{"order":{text}}}'
 
 
 def test_an_id_keeps_its_digits(tmp_path: Path) -> None:
@@ -355,8 +355,8 @@ def test_an_id_keeps_its_digits(tmp_path: Path) -> None:
 
 
 def damage_table() -> str:
-    """Write what becomes of each sort of damage as a Markdown table."""
-    rows = ["| damaged: one record among 1,000 good ones | what becomes of it |", "| --- | --- |"]
+    """Print the outcome of each type of damage as a Markdown table."""
+    rows = ["| damaged: one record among 1,000 good ones | outcome |", "| --- | --- |"]
     for damage in DAMAGES:
         named = f", naming `{damage.field}`" if damage.field else ""
         if not damage.text.strip():
@@ -366,7 +366,7 @@ def damage_table() -> str:
         else:
             result = f"rejected as `{damage.reason}`{named}"
         rows.append(f"| {damage.what} | {result} |")
-    rows += ["", "| damaged: one file beside a good one | what becomes of it |", "| --- | --- |"]
+    rows += ["", "| damaged: one file beside a good one | outcome |", "| --- | --- |"]
     rows += [f"| {broken.what} | one record, rejected as `unreadable`{_kept(broken)} |" for broken in FILES]
     rows += ["", "| a value | in the table |", "| --- | --- |"]
     rows += [f"| {what} | `{text}`, as it was |" for what, text in KEPT.items()]
@@ -375,8 +375,8 @@ def damage_table() -> str:
 
 def _kept(broken: BrokenFile) -> str:
     if broken.kept is None:
-        return "; the records before the break stand"
-    return f"; {broken.kept} of its records stand" if broken.kept else ""
+        return "; the records before the break are kept"
+    return f"; {broken.kept} of its records are kept" if broken.kept else ""
 
 
 MB = 1_000_000
@@ -393,8 +393,8 @@ print(json.dumps({"rejected": rejected, "read": captures.read, "kilobytes": afte
 """
 
 
-def test_monsters_are_told_in_little_memory(tmp_path: Path) -> None:
-    """Bombs of every sort, endless lines, mountains of brackets: each ends with a reason in little memory."""
+def test_huge_inputs_are_reported_in_little_memory(tmp_path: Path) -> None:
+    """Bombs of every type, endless lines, very many brackets: each ends with a reason, in little memory."""
     folder = tmp_path / "x"
     folder.mkdir()
     good = b'{"n": 1}\n'
@@ -413,16 +413,16 @@ def test_monsters_are_told_in_little_memory(tmp_path: Path) -> None:
     }.items():
         (folder / name).write_bytes(content)
     done = subprocess.run([sys.executable, "-c", _READ, str(folder)], capture_output=True, check=True)
-    told = json.loads(done.stdout)
-    assert told["kilobytes"] < 250_000
-    assert told["read"] == {
+    reported = json.loads(done.stdout)
+    assert reported["kilobytes"] < 250_000
+    assert reported["read"] == {
         "x/blank": 1, "x/bzip2": 2, "x/deep": 3, "x/gzip": 3, "x/large": 301, "x/line": 3, "x/xz": 2,
         "x/zip": 3, "x/zstd": 2,
     }  # fmt: skip
-    assert ["x/line", 2, "too_large"] in told["rejected"]
+    assert ["x/line", 2, "too_large"] in reported["rejected"]
 
 
-def test_fuzz_in_short() -> None:
+def test_a_short_fuzz_run() -> None:
     """Hundreds of damaged inputs, in every form and container: no exception, no loss; soaking has more."""
     base = fuzz_convert.read_base()
     outcome = fuzz_convert.check([fuzz_convert.make(number, 11, base) for number in range(300)])

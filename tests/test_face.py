@@ -1,4 +1,4 @@
-"""The names a notebook uses: they show themselves, understand wrong use, and say what is where."""
+"""The public names: they display themselves, explain wrong usage, and are documented."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def connection(platform: Platform) -> Connection:
     return ck.plan_connection(platform).apply(quiet=True)
 
 
-def test_stopped_on_purpose_a_run_goes_on_later(
+def test_a_run_stopped_on_purpose_resumes_later(
     tables: Tables, connection: Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After so many requests the rest is pending; the next call sends the rest, and no event twice."""
+    """After this many requests, the rest is pending; the next call sends it, and no event twice."""
     assert connection.read_rows(quiet=True).columns.tolist() == [field.name for field in sent_fields()]
     assert connection.dataflow_runs().empty
     trial = ck.stream(tables, connection, stop_after=2, quiet=True)
@@ -101,10 +101,10 @@ WRONG: dict[str, Callable[[Tables, Connection], object]] = {
 
 
 @pytest.mark.parametrize("said", WRONG)
-def test_wrong_use_gets_a_sentence(
+def test_wrong_usage_gets_a_sentence(
     said: str, tables: Tables, connection: Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says what was understood and what is meant; a notebook shows the sentence and no traceback."""
+    """It names the value and the expected form; a notebook shows the message and no traceback."""
     with pytest.raises(ck.ChatlioKitError) as caught:
         WRONG[said](tables, connection)
     shell = InteractiveShell()
@@ -136,7 +136,7 @@ def test_every_object_shows_itself(tables: Tables, connection: Connection, tmp_p
 
 
 def test_a_picture_is_the_same_each_time(platform: Platform, connection: Connection) -> None:
-    """It holds no id, and what is missing is told in words too."""
+    """It holds no id, and missing parts are also described in words."""
     plan = ck.plan_connection(platform, "shop", ["feedback"])
     assert plan.picture()._repr_html_() == plan.picture()._repr_html_()
     assert "7 objects are not there yet" in repr(plan.picture())
@@ -146,7 +146,7 @@ def test_a_picture_is_the_same_each_time(platform: Platform, connection: Connect
 
 
 def test_help_reads_well() -> None:
-    """Every name says what it does, what it takes and what can go wrong; the overview lists them all."""
+    """Every name documents its purpose, arguments and errors; the overview lists them all."""
     overview = pydoc.render_doc(ck, renderer=pydoc.plaintext)
     for name in ck.__all__:
         public = getattr(ck, name)

@@ -1,4 +1,4 @@
-"""One person is taken out of everything that is kept, and everybody else stays."""
+"""One person is removed from all stored data, and all others stay."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def captures(
     offline: Payload,
     transcript: Payload,
 ) -> Path:
-    """Chats of two people, with transcripts that name nobody, offline messages, and rejects of both."""
+    """Chats of two people, with transcripts that name no one, offline messages, and rejects of both."""
     lines: list[Payload] = []
     for number, (person, chat, address) in enumerate(
         [(ANA, CHAT, "ana@x.org"), (BEA, OTHER, "bea.ana@x.org")]
@@ -62,12 +62,16 @@ def captures(
             started |= {"conversationUUID": chat, "message": f"question {hour}"}
             left |= {"email": address.upper(), "emailPretty": f"<{address}>", "message": f"call {hour}"}
             left["visitor"] = {"UUID": person, "email": address}
-            told = {**deepcopy(transcript), "conversationUUID": chat, "endedAt": f"2024-03-1{hour}T09:00:00Z"}
+            reported = {
+                **deepcopy(transcript),
+                "conversationUUID": chat,
+                "endedAt": f"2024-03-1{hour}T09:00:00Z",
+            }
             received = f"2024-03-1{number}T0{hour}:00:00Z"
             lines += [
                 envelope(started, "feedback", received),
                 envelope(left, "offline_message", received),
-                envelope(told, "transcript", received),
+                envelope(reported, "transcript", received),
             ]
         broken = deepcopy(conversation)
         broken["visitor"] |= {"UUID": person, "IPAddress": "nowhere"}
@@ -76,7 +80,7 @@ def captures(
 
 
 def _everything(state: Path) -> str:
-    """All bytes of a state folder, and what stands compressed in its lake."""
+    """Return all bytes of a state folder, including decompressed lake files."""
     said = [path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file()]
     said += [str(pq.read_table(path).to_pylist()) for path in state.rglob("*.parquet")]
     return "\n".join(said).lower()
@@ -91,10 +95,10 @@ def test_one_person_is_gone_and_the_other_stays(state: Path, captures: Path, who
     before = _everything(state)
     assert all(name in before for name in (ANA, BEA, CHAT, OTHER, "<ana@x.org>", "bea.ana@x.org"))
     result = _run("forget", captures, *who, "--yes", "--state", state, "--json")
-    told = orjson.loads(result.stdout)
-    assert (result.exit_code, told["events"], told["rejects"], told["pages"]) == (0, 18, 1, 1)
-    assert told["lake_rows"] > 0
-    assert [each["record"] for each in told["in_captures"]] == list(range(1, 20))
+    reported = orjson.loads(result.stdout)
+    assert (result.exit_code, reported["events"], reported["rejects"], reported["pages"]) == (0, 18, 1, 1)
+    assert reported["lake_rows"] > 0
+    assert [each["record"] for each in reported["in_captures"]] == list(range(1, 20))
     after = _everything(state)
     assert [name for name in (ANA, CHAT, "<ana@x.org>") if name in after] == []
     assert all(name in after for name in (BEA, OTHER, "bea.ana@x.org"))
@@ -105,8 +109,8 @@ def test_one_person_is_gone_and_the_other_stays(state: Path, captures: Path, who
     assert emptied[["transaction_id", "answer"]].isna().all(axis=None)
 
 
-def test_without_captures_what_is_kept_is_found_all_the_same(state: Path, captures: Path) -> None:
-    """Dead letters, lake and rejects lead to the person by themselves; a backfill sends nothing again."""
+def test_without_captures_stored_data_is_still_found(state: Path, captures: Path) -> None:
+    """Dead letters, lake and rejects lead to the person on their own; a backfill sends nothing again."""
     _run("backfill", captures, "--state", state)
     assert _run("forget", "--visitor-id", ANA.upper(), "--yes", "--state", state).exit_code == 0
     after = _everything(state)
@@ -118,7 +122,7 @@ def test_without_captures_what_is_kept_is_found_all_the_same(state: Path, captur
 
 
 def test_forgetting_asks_first(tmp_path: Path) -> None:
-    """Nobody named, nothing confirmed or no state folder: a usage error, and nothing is touched."""
+    """Without a person, a confirmation or a state folder: a usage error, and nothing is touched."""
     for arguments in (["--yes"], ["--visitor-id", ANA, "--json"], ["--email", "a@x.org", "--yes"]):
         assert _run("forget", *arguments, "--state", tmp_path / "none").exit_code == 2
     assert not (tmp_path / "none").exists()
@@ -126,7 +130,7 @@ def test_forgetting_asks_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("who", [("--visitor-id", "x"), ("--email", "a@b"), ("--visitor-id", " 12 ")])
 def test_a_fragment_of_a_name_is_refused(who: tuple[str, str], tmp_path: Path) -> None:
-    """It would be found in what belongs to others: no page is deleted for it."""
+    """It would match other people's data: no page is deleted because of it."""
     page = tmp_path / "reports" / "run" / "report.html"
     page.parent.mkdir(parents=True)
     page.write_text("x a@b 12", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A person is forgotten wherever their words hide: every byte of state folder and tables is looked at."""
+"""A person is forgotten everywhere: every byte of the state folder and the tables is checked."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _records(visitor: str, chat: str, address: str, word: str) -> list[bytes]:
 
 @pytest.fixture
 def captures(tmp_path: Path) -> Path:
-    """Captures of two people, the first person's in a file that is called after them."""
+    """Captures of two people, the first person's in a file named after them."""
     folder = tmp_path / "captures"
     folder.mkdir()
     (folder / f"chats-{ADDRESS.lower()}.ndjson").write_bytes(b"\n".join(_records(ANA, CHAT, ADDRESS, WORD)))
@@ -151,7 +151,7 @@ def _plant_in_freed_pages(database: Path) -> None:
 
 
 def _plant(state: Path) -> None:
-    """Leave what killed runs and a talkative server leave, in forms that nobody expects."""
+    """Leave remains of killed runs and of a verbose server log, in unusual encodings."""
     (report,) = (state / "reports").iterdir()
     cut = orjson.dumps({"file": "x", "record": 1, "raw": f"{WORD} {ADDRESS}"})[:-9]
     (report / ".rejected.jsonl.partial").write_bytes(cut)
@@ -184,16 +184,16 @@ def test_no_byte_of_the_state_folder_holds_the_person(state: Path, captures: Pat
     assert all(each in said for each in ("zqother", BEA, OTHER, "bea-ana.ruiz@example.org"))
     assert [each["record"] for each in found["in_captures"]] == list(range(1, 17))
     places = {each["place"]: each for each in found["places"]}
-    assert places["remains of broken-off runs"]["removed"] == 3
-    assert places["names of files in the ledger"]["removed"] == 1
+    assert places["remains of interrupted runs"]["removed"] == 3
+    assert places["file names in the ledger"]["removed"] == 1
     assert places["captures"]["left"] == 17
     assert "rename them" in places["captures"]["remove_by"]
     assert not any(each["left"] for name, each in places.items() if name != "captures")
     assert WORD in _everything(captures)
 
 
-def test_what_it_cannot_change_is_named(state: Path, captures: Path) -> None:
-    """A file of the state folder that nobody knows is left as it is, and told."""
+def test_files_that_it_cannot_change_are_named(state: Path, captures: Path) -> None:
+    """An unknown file in the state folder is left unchanged, and reported."""
     _run("backfill", captures, "--state", state)
     (state / "my notes.txt").write_text(f"ask {ADDRESS.replace('@', '%40')} again", encoding="utf-8")
     found = orjson.loads(_run("forget", "--email", ADDRESS, "--yes", "--state", state, "--json").stdout)
@@ -201,13 +201,13 @@ def test_what_it_cannot_change_is_named(state: Path, captures: Path) -> None:
     assert (left["place"], left["removed"]) == ("my notes.txt", 0)
 
 
-def test_nobody_found_is_said(state: Path, captures: Path) -> None:
-    """Exit code 1 and a sentence; nothing is changed, and the places that were looked at are named."""
+def test_no_match_is_reported(state: Path, captures: Path) -> None:
+    """Exit code 1 and a message; nothing is changed, and the searched stores are listed."""
     _run("backfill", captures, "--state", state)
     before = _everything(state / "reports")
     said = _run("forget", captures, "--email", "nobody@x.example", "--yes", "--state", state)
     assert said.exit_code == 1
-    assert said.stdout.startswith("No one was found")
+    assert said.stdout.startswith("No match was found")
     assert "ledger" in said.stdout
     assert "captures" in said.stdout
     assert _everything(state / "reports") == before
@@ -243,10 +243,10 @@ def test_captures_are_read_with_the_options_of_the_backfill(tmp_path: Path, stat
 
 
 @pytest.mark.parametrize("way", ["keep", "mask", "hash:aep", "hash:keyed"])
-def test_tables_are_cleaned_too(
+def test_tables_are_erased_too(
     tmp_path: Path, captures: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """The person's rows leave all five tables, rejects and report, redacted or not; the other's stay."""
+    """The person's rows are removed from the tables, rejects and report, redacted or not; others stay."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", "a key that nobody guesses")
     out, state = tmp_path / "out", tmp_path / "state"
     state.mkdir()
@@ -267,7 +267,7 @@ def test_tables_are_cleaned_too(
 
 
 def test_an_explorer_that_shows_the_person_is_deleted(tmp_path: Path, captures: Path) -> None:
-    """The page in the tables' folder goes with the person's rows; somebody unknown costs no page."""
+    """The page in the tables' folder is deleted with the person's rows; an unknown person deletes no page."""
     out, state = tmp_path / "out", tmp_path / "state"
     state.mkdir()
     _run("convert", captures, "--out", out)
@@ -280,7 +280,7 @@ def test_an_explorer_that_shows_the_person_is_deleted(tmp_path: Path, captures: 
     assert _left(out) == []
 
 
-def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     """A folder that convert did not write is a usage error, and nothing is touched."""
     (tmp_path / "state").mkdir()
     said = _run("forget", "--email", ADDRESS, "--tables", tmp_path, "--yes", "--state", tmp_path / "state")
@@ -289,7 +289,7 @@ def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
 
 
 def test_rows_on_experience_platform_are_named_not_promised(state: Path, captures: Path) -> None:
-    """What was delivered elsewhere is left: no service finds rows without identity; the query names them."""
+    """Rows delivered elsewhere are left: no service finds rows without an identity; the query names them."""
     _run("backfill", captures, "--state", state)
     elsewhere = Destination("https://platform.adobe.io", "org", "prod", "65f", "chatlio")
     with Ledger(state) as ledger:
@@ -307,8 +307,8 @@ def test_rows_on_experience_platform_are_named_not_promised(state: Path, capture
     assert (frame["source_file"] == "(forgotten)").sum() == 12
 
 
-def test_forgetting_waits_for_nobody(state: Path, captures: Path) -> None:
-    """While a run is sending nothing is taken out, and a sentence says so; the local platform stays up."""
+def test_forgetting_is_refused_while_a_run_sends(state: Path, captures: Path) -> None:
+    """While a run is sending, nothing is removed, and a message says so; the local platform stays up."""
     _run("backfill", captures, "--state", state)
     with Ledger(state) as ledger, ledger.exclusive_lock():
         said = _run("forget", captures, "--email", ADDRESS, "--yes", "--state", state)
@@ -343,7 +343,7 @@ def test_no_page_is_written_after_a_forget(
     assert _left(state) == []
 
 
-def test_what_fails_after_a_forget_brings_nothing_back(state: Path, captures: Path) -> None:
+def test_a_failure_after_a_forget_restores_nothing(state: Path, captures: Path) -> None:
     """A batch that the platform fails later adds neither the record nor the answer to the ledger."""
     _run("backfill", captures, "--state", state)
     forgotten = forget([captures], email=ADDRESS, state=state).event_ids
@@ -388,11 +388,11 @@ forget(sys.argv[6:], email=sys.argv[3], state=Path(sys.argv[4]), tables=[Path(sy
 
 
 class _Ended(BaseException):
-    """A process that ends here: nothing it meant to tidy up is done."""
+    """A process that ends here, without any clean-up."""
 
 
 def _end_after(patch: pytest.MonkeyPatch, calls: int) -> None:
-    """Let every change of a file fail after so many of them."""
+    """Let every change to a file fail after this many."""
     left = calls
 
     def counted(true: Callable[..., Any]) -> Callable[..., Any]:
@@ -442,8 +442,8 @@ def test_ended_at_any_change_the_next_call_finishes(sent: tuple[Path, Path], cap
 
 
 @pytest.mark.parametrize("calls", [2, 11, 20])
-def test_a_kill_is_made_good(sent: tuple[Path, Path], captures: Path, calls: int) -> None:
-    """A process that is killed leaves what leads to the rest, and the next call needs no captures."""
+def test_a_kill_is_recovered_from(sent: tuple[Path, Path], captures: Path, calls: int) -> None:
+    """After a kill, the remaining data leads to the rest, and the next call needs no captures."""
     state, out = _copies(sent, "killed")
     arguments = (str(calls), " ".join(_CHANGES), ADDRESS, str(state), str(out), str(captures))
     ended = subprocess.run([sys.executable, "-c", _KILLED, *arguments], check=False, capture_output=True)

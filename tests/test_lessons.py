@@ -1,4 +1,4 @@
-"""Lessons start where the one before ended, say what is not there yet, and leave nothing behind."""
+"""Lessons start where the previous one ended, report missing parts, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def test_the_last_lesson_has_everything(tmp_path: Path, monkeypatch: pytest.Monk
         local_platform.stop(tmp_path / STORE)
 
 
-def test_captures_that_say_too_little_are_asked_about(tmp_path: Path, conversation: dict[str, Any]) -> None:
-    """Where nothing was accepted there is nothing to stream; what a parameter adds is enough."""
+def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversation: dict[str, Any]) -> None:
+    """If nothing was accepted, there is nothing to stream; a parameter is enough to change that."""
     captures = tmp_path / "hooks.json"
     captures.write_text(json.dumps(conversation))
     asked = "None of the 1 records .* \\(1 kind_unknown\\).* KIND and UNDATED_AS"
     try:
         with pytest.raises(NothingAccepted, match=asked):
             ck.open_lesson("stream", state=tmp_path, captures=captures)
-        told = {"kind": "feedback", "undated_as": "file-time"}
-        assert len(ck.open_lesson("stream", state=tmp_path, captures=captures, **told).tables.events) == 1
+        reported = {"kind": "feedback", "undated_as": "file-time"}
+        assert len(ck.open_lesson("stream", state=tmp_path, captures=captures, **reported).tables.events) == 1
     finally:
         local_platform.stop(tmp_path / STORE)
 
@@ -65,15 +65,15 @@ def test_captures_that_say_too_little_are_asked_about(tmp_path: Path, conversati
     ("step", "name"),
     [("connect", "captures"), ("convert", "connection"), ("convert", "tables"), ("stream", "run")],
 )
-def test_too_early_is_a_sentence(step: str, name: str, tmp_path: Path) -> None:
-    """Asked for what comes later, a lesson says where it comes from; it opens no platform for that."""
+def test_a_step_taken_too_early_is_reported_in_one_sentence(step: str, name: str, tmp_path: Path) -> None:
+    """If asked for a later result, a lesson names its source without opening a platform."""
     lesson = ck.open_lesson(step, platform="aep", state=tmp_path)
     with pytest.raises(TooEarly, match=f"The lesson '{step}' starts without {name}: "):
         getattr(lesson, name)
 
 
-def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There a lesson reads the user's own captures, and asks for them."""
+def test_experience_platform_gets_no_sample_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, a lesson reads the user's own captures, and asks for them."""
     monkeypatch.chdir(tmp_path)
     lesson = ck.open_lesson("convert", platform="aep")
     assert lesson.folder == Path(".chatlio-kit")
@@ -83,7 +83,7 @@ def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: 
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_lesson_or_platform_is_told() -> None:
+def test_an_unknown_lesson_or_platform_is_refused() -> None:
     """The sentence lists what there is."""
     with pytest.raises(ck.ChatlioKitError, match="stream, verify, slack, people, answers"):
         ck.open_lesson("dance")
@@ -92,8 +92,8 @@ def test_an_unknown_lesson_or_platform_is_told() -> None:
 
 
 @pytest.mark.parametrize("ending", ["returned", "killed"])
-def test_a_throwaway_folder_goes_with_its_process(ending: str) -> None:
-    """However the process ends, the folder and its server are gone soon after."""
+def test_a_temporary_folder_is_removed_with_its_process(ending: str) -> None:
+    """However the process ends, the folder and its server are soon gone."""
     done = subprocess.run(
         [sys.executable, "-c", OPEN_AND_DIE, ending], capture_output=True, text=True, check=False, timeout=60
     )

@@ -1,4 +1,4 @@
-"""Whatever happens to the dataset behind our back, every page says what is there and why the rest is gone."""
+"""After external changes to the dataset, every page reports the rows there and why the rest are gone."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ EVENTS = 200
 
 @dataclass
 class Given:
-    """What was sent, and where."""
+    """The sent captures and their destination."""
 
     captures: Path
     state: Path
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Open the connection anew, as the next command would."""
+        """Open the connection again, as the next command would."""
         local_platform.ensure_running(
             self.state / "local", options=Options(enabling_delay=0.02, processing_delay=0.02)
         )
@@ -70,7 +70,7 @@ def given(tmp_path: Path) -> Iterator[Given]:
 
 
 def _call(platform: Platform, method: str, path: str, **query: str) -> None:
-    """Call the platform as somebody else with the same rights would."""
+    """Call the platform like another user with the same permissions."""
     settings = platform.settings
     form = {
         "grant_type": "client_credentials",
@@ -168,27 +168,29 @@ def test_every_page_says_what_the_dataset_holds(given: Given, what: str, first: 
         commands = [("backfill", given.captures), ("reconcile",)]
         for command in commands if first == "backfill" else reversed(commands):
             result = given.run(*command)
-            told = orjson.loads(result.stdout)
-            assert told["total"] == {
+            reported = orjson.loads(result.stdout)
+            assert reported["total"] == {
                 "delivered": EVENTS,
                 "dead_lettered": 0,
                 "pending": 0,
                 "landed": there,
             }
             if command == ("reconcile",):
-                assert (told["gone"], told["gone_by_reason"]) == (missing, {reason: missing})
-                assert (told["under_way"], told["lake_rows"]) == (0, len(rows))
-                assert len(told["gone_events"]) == missing
+                assert (reported["gone"], reported["gone_by_reason"]) == (missing, {reason: missing})
+                assert (reported["under_way"], reported["lake_rows"]) == (0, len(rows))
+                assert len(reported["gone_events"]) == missing
                 assert result.exit_code == (0 if reason == "erased" else 3)
             else:
-                assert told["total_gone_by_reason"] == {reason: missing}
-                assert (told["duplicates"], told["accepted"], told["gone"]) == (EVENTS, 0, 0)
-            assert (told["not_read_again"], told["not_read_again_since"]) == (0, None)
-            assert bool(told["unreadable_batches"]) == (reason == "unreadable") == bool(rows.attrs["warned"])
-            assert told["read_back_at"].endswith("Z")
+                assert reported["total_gone_by_reason"] == {reason: missing}
+                assert (reported["duplicates"], reported["accepted"], reported["gone"]) == (EVENTS, 0, 0)
+            assert (reported["not_read_again"], reported["not_read_again_since"]) == (0, None)
+            assert (
+                bool(reported["unreadable_batches"]) == (reason == "unreadable") == bool(rows.attrs["warned"])
+            )
+            assert reported["read_back_at"].endswith("Z")
         (book,) = orjson.loads(given.run("status").stdout)["destinations"]
         assert (book["total"]["landed"], book["gone_by_reason"]) == (there, {reason: missing})
-        assert book["read_back_at"] == told["read_back_at"]
+        assert book["read_back_at"] == reported["read_back_at"]
         with Run(connection, given.state, quiet=True) as run:
             pass
         page = run.reconcile(wait=0)
@@ -205,7 +207,7 @@ def test_every_page_says_what_the_dataset_holds(given: Given, what: str, first: 
 
 
 def test_a_dataset_that_was_deleted_is_named(given: Given) -> None:
-    """Everything in it is gone; a new dataset starts from nothing, and the old one's numbers stay told."""
+    """Everything in it is gone; a new dataset starts empty, and the old one's numbers are still reported."""
     with given.connection() as connection:
         with Run(connection, given.state, quiet=True) as run:
             pass
@@ -218,9 +220,9 @@ def test_a_dataset_that_was_deleted_is_named(given: Given) -> None:
         assert "dataset deleted 200" in str(page)
         assert run.ledger()["landed"].sum() == 0
     result = given.run("reconcile")
-    told = orjson.loads(result.stdout)
-    assert (result.exit_code, told["gone_by_reason"]) == (3, {"dataset_deleted": EVENTS})
-    assert told["total"]["landed"] == told["lake_rows"] == 0
+    reported = orjson.loads(result.stdout)
+    assert (result.exit_code, reported["gone_by_reason"]) == (3, {"dataset_deleted": EVENTS})
+    assert reported["total"]["landed"] == reported["lake_rows"] == 0
 
     again = orjson.loads(given.run("backfill", given.captures).stdout)
     assert (again["accepted"], again["landed"]) == (EVENTS, EVENTS)
@@ -231,7 +233,7 @@ def test_a_dataset_that_was_deleted_is_named(given: Given) -> None:
     assert orjson.loads(given.run("reconcile").stdout)["total"]["landed"] == EVENTS
 
 
-def test_what_comes_back_has_landed_again(given: Given) -> None:
+def test_a_restored_file_has_landed_again(given: Given) -> None:
     """A file that is put back is read again: nothing is gone, and nothing was sent twice."""
     path = _lake_file(given)
     content = path.read_bytes()
@@ -239,12 +241,12 @@ def test_what_comes_back_has_landed_again(given: Given) -> None:
     assert orjson.loads(given.run("reconcile").stdout)["gone"] > 0
     path.write_bytes(content)
     result = given.run("reconcile")
-    told = orjson.loads(result.stdout)
-    assert (result.exit_code, told["total"]["landed"], told["gone"]) == (0, EVENTS, 0)
-    assert told["unreadable_batches"] == []
+    reported = orjson.loads(result.stdout)
+    assert (result.exit_code, reported["total"]["landed"], reported["gone"]) == (0, EVENTS, 0)
+    assert reported["unreadable_batches"] == []
 
 
-def test_what_is_gone_is_sent_again_only_when_asked(given: Given) -> None:
+def test_gone_events_are_sent_again_only_on_request(given: Given) -> None:
     """A backfill leaves it; ``replay --gone`` makes it pending; then the backfill sends exactly that."""
     _revert_a_batch(given)
     left = orjson.loads(given.run("backfill", given.captures).stdout)
@@ -253,9 +255,9 @@ def test_what_is_gone_is_sent_again_only_when_asked(given: Given) -> None:
     other = orjson.loads(given.run("replay", "--gone", "--reason", "erased").stdout)
     assert other["pending"] == 0
     called = given.run("replay", "--gone", "--reason", "batch_reverted")
-    told = orjson.loads(called.stdout)
-    assert (called.exit_code, told["accepted"], told["pending"]) == (1, missing, missing)
-    assert told["accepted"] == told["delivered"] + told["dead_lettered"] + told["pending"]
+    reported = orjson.loads(called.stdout)
+    assert (called.exit_code, reported["accepted"], reported["pending"]) == (1, missing, missing)
+    assert reported["accepted"] == reported["delivered"] + reported["dead_lettered"] + reported["pending"]
     again = orjson.loads(given.run("backfill", given.captures).stdout)
     assert (again["accepted"], again["landed"], again["duplicates"]) == (missing, missing, EVENTS - missing)
     with given.connection() as connection:
@@ -263,24 +265,22 @@ def test_what_is_gone_is_sent_again_only_when_asked(given: Given) -> None:
     assert (len(rows), rows["event_id"].nunique(), again["total"]["landed"]) == (EVENTS, EVENTS, EVENTS)
 
 
-def test_what_was_forgotten_is_not_called_back_as_gone(given: Given) -> None:
-    """``replay --gone`` brings nobody back whom ``forget`` took out."""
+def test_forgotten_events_are_not_requeued_as_gone(given: Given) -> None:
+    """``replay --gone`` does not requeue events of forgotten people."""
     _forget_somebody(given)
-    told = orjson.loads(given.run("replay", "--gone").stdout)
-    assert (told["accepted"], told["pending"]) == (0, 0)
-    assert set(told["total_gone_by_reason"]) == {"erased"}
+    reported = orjson.loads(given.run("replay", "--gone").stdout)
+    assert (reported["accepted"], reported["pending"]) == (0, 0)
+    assert set(reported["total_gone_by_reason"]) == {"erased"}
 
 
-def test_a_quick_page_says_since_when_an_older_read_speaks(
-    given: Given, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where much has landed, a backfill reads new batches only, and says what it left out."""
+def test_a_quick_page_gives_the_time_of_an_older_read(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If many events have landed, a backfill reads only new batches, and reports what it left out."""
     monkeypatch.setattr(reading_back, "READ_AGAIN_UP_TO", 0)
     before = orjson.loads(given.run("reconcile").stdout)["read_back_at"]
     _remove_a_file(given)
-    told = orjson.loads(given.run("backfill", given.captures).stdout)
-    assert (told["total"]["landed"], told["not_read_again"]) == (EVENTS, EVENTS)
-    assert told["not_read_again_since"] == before < told["read_back_at"]
+    reported = orjson.loads(given.run("backfill", given.captures).stdout)
+    assert (reported["total"]["landed"], reported["not_read_again"]) == (EVENTS, EVENTS)
+    assert reported["not_read_again_since"] == before < reported["read_back_at"]
     page = CliRunner().invoke(main, ["backfill", str(given.captures), "--state", str(given.state)]).output
     assert f"{EVENTS} of the landed events were not looked for again" in page
     found = orjson.loads(given.run("reconcile").stdout)
@@ -295,15 +295,15 @@ def test_a_quick_page_reads_all_again_where_something_is_known_to_have_changed(
     monkeypatch.setattr(reading_back, "READ_AGAIN_UP_TO", 0)
     happen, reason = HAPPENS[what]
     happen(given)
-    told = orjson.loads(given.run("backfill", given.captures).stdout)
+    reported = orjson.loads(given.run("backfill", given.captures).stdout)
     with given.connection() as connection:
         there = connection.read_rows(quiet=True)["event_id"].nunique()
-    assert told["total"]["landed"] == there < EVENTS
-    assert (told["not_read_again"], list(told["total_gone_by_reason"])) == (0, [reason])
+    assert reported["total"]["landed"] == there < EVENTS
+    assert (reported["not_read_again"], list(reported["total_gone_by_reason"])) == (0, [reason])
 
 
-def test_a_ledger_of_the_layout_before_is_taken_over(given: Given) -> None:
-    """What had landed then is landed still, by a read that noted no time; the next one reads everything."""
+def test_a_ledger_of_the_previous_layout_is_migrated(given: Given) -> None:
+    """Landed events stay landed, by a read without a time; the next read is a full one."""
     with closing(sqlite3.connect(given.state / "ledger.db")) as db, db:
         columns: dict[str, Any] = {"event": ("gone", "readback", "batch"), "destination": ("sent_since",)}
         for table, names in columns.items():
@@ -322,8 +322,8 @@ def test_a_ledger_of_the_layout_before_is_taken_over(given: Given) -> None:
     assert (book["total"]["landed"], book["gone"], book["read_back_at"]) == (EVENTS, 0, None)
     assert (book["not_read_again"], book["not_read_again_since"]) == (EVENTS, None)
     _remove_a_file(given)
-    told = orjson.loads(given.run("backfill", given.captures).stdout)
+    reported = orjson.loads(given.run("backfill", given.captures).stdout)
     with given.connection() as connection:
         there = _rows(connection)["event_id"].nunique()
-    assert told["total"]["landed"] == there < EVENTS
-    assert told["not_read_again"] == 0
+    assert reported["total"]["landed"] == there < EVENTS
+    assert reported["not_read_again"] == 0

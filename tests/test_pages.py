@@ -1,4 +1,4 @@
-"""The pages' generated parts are what the code says, and no message is missing from them."""
+"""The pages' generated parts match the code, and no message is missing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_page_is_up_to_date(page: str) -> None:
     assert (generated.ROOT / page).read_text("utf-8") == generated.written(page), "run `make pages`"
 
 
-def test_every_place_that_makes_an_error_is_collected() -> None:
+def test_every_error_in_the_source_is_collected() -> None:
     """Wherever the text of the source makes an error of the tree, its words are among those of the page."""
     found = messages.error_messages()
     wordless = [message.place for message in found if messages.count_words(message.text) < 3]
@@ -72,7 +72,7 @@ def test_readme_is_short_and_leads_on() -> None:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_a_mistake_shows_is_found_in_troubleshooting(
+def test_messages_for_mistakes_are_in_troubleshooting(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sentence that a command really ends with is one of the page's messages."""

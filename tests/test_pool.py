@@ -1,4 +1,4 @@
-"""Worker processes: their results in order, none of them left behind, and nothing of strangers in them."""
+"""Worker processes: ordered results, no leftover processes, and no untrusted code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _workers(of: int) -> list[psutil.Process]:
 
 
 def _end(workers: list[psutil.Process]) -> bool:
-    """Whether all of them end; one that nobody has waited for yet has ended too."""
+    """Return whether all of them end; a process that was not waited for has ended too."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers):
@@ -44,7 +44,7 @@ def _end(workers: list[psutil.Process]) -> bool:
 
 
 def test_results_come_in_the_order_of_their_items() -> None:
-    """However long each takes, results come beside their items in the order in which these came."""
+    """Results are returned with their items in the items' order, whatever their duration."""
     with create_pool(2) as pool:
         slept = [0.2, 0.0, 0.1, 0.0]
         assert [item for item, _ in map_in_order(pool, time.sleep, slept)] == slept
@@ -54,7 +54,7 @@ def test_results_come_in_the_order_of_their_items() -> None:
 
 
 def test_items_are_read_as_workers_come_free() -> None:
-    """However many items there are, few of them are held at once."""
+    """Few items are held in memory at a time, whatever their number."""
     read = 0
 
     def items() -> Iterator[int]:
@@ -83,8 +83,8 @@ def _busy(pool: Pool, seconds: float) -> tuple[Iterator[tuple[float, None]], lis
     return results, _workers(os.getpid())
 
 
-def test_an_interrupt_ends_workers_at_once() -> None:
-    """Nobody waits for work that was interrupted, however long it takes."""
+def test_an_interrupt_ends_workers_immediately() -> None:
+    """Interrupted work is not waited for, however long it takes."""
     workers: list[psutil.Process] = []
 
     def interrupted() -> None:
@@ -98,8 +98,8 @@ def test_an_interrupt_ends_workers_at_once() -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_worker_that_dies_is_told(which: int) -> None:
-    """A worker that was killed, as happens when memory runs out, is told in a sentence."""
+def test_a_worker_that_dies_is_reported(which: int) -> None:
+    """A killed worker, as after running out of memory, is reported in a sentence."""
     workers: list[psutil.Process] = []
 
     def killed() -> None:
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_is_told(which: int) -> None:
             found[which].kill()
             list(results)
 
-    with pytest.raises(CaptureError, match="ended too early"):
+    with pytest.raises(CaptureError, match="ended unexpectedly"):
         killed()
     assert _end(workers)
 
@@ -129,7 +129,7 @@ def test_workers_end_when_their_program_is_killed(tmp_path: Path) -> None:
 
 
 def test_workers_get_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the environment, workers get what a Python process needs; the program's own stays as it was."""
+    """Workers get only the environment variables that Python needs; the program's own are unchanged."""
     secrets = ("AEP_CLIENT_SECRET", "CHATLIO_KIT_REDACTION_KEY", "AWS_SECRET_ACCESS_KEY", "SOME_TOKEN")
     for name in secrets:
         monkeypatch.setenv(name, "not-for-workers")
@@ -142,7 +142,7 @@ def test_workers_get_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("started", ["command", "script", "notebook"])
 def test_nothing_is_imported_from_the_folder_of_the_captures(tmp_path: Path, started: str) -> None:
-    """Modules that lie beside captures are never run, whatever they are called."""
+    """Modules next to captures are never run, whatever their names."""
     captures = tmp_path / "captures"
     captures.mkdir()
     shutil.copytree(write_sample(tmp_path / "sample", events=200).path, captures / "in")

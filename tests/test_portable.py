@@ -1,4 +1,4 @@
-"""The journey runs in an interpreter that lacks what only POSIX has, and so do all processes it starts."""
+"""The whole journey, with all its processes, runs without POSIX-only modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: for its owner alone, never through a planted link, nothing after a kill."""
+"""Files on disk: private, never written through a planted link, and cleaned up after a kill."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from chatlio_kit.tables.deduplicate import seen_ids
 
 @pytest.fixture
 def open_umask() -> Any:
-    """Whoever runs us may let everybody read and write what is made."""
+    """An open umask, under which new files are readable and writable by all."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 def modes(folder: Path) -> dict[str, str]:
-    """Give the mode of everything in a folder."""
+    """Return the mode of everything in a folder."""
     found = [folder, *folder.rglob("*")]
     return {str(path.relative_to(folder)): oct(stat.S_IMODE(path.stat().st_mode)) for path in found}
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_what_is_written_is_for_its_owner_alone(tmp_path: Path, local: Platform) -> None:
+def test_written_files_are_private(tmp_path: Path, local: Platform) -> None:
     """Tables, rejects, reports, ledger and store hold what people wrote, whatever the umask."""
     sample = write_sample(tmp_path / "x.d", events=60, seed=3)
     done = CliRunner().invoke(main, ["convert", str(sample.path), "--out", str(tmp_path / "out")])
@@ -67,8 +67,8 @@ def test_an_out_folder_of_others_keeps_its_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o770])
-def test_a_state_folder_that_stands_open_is_closed(tmp_path: Path, mode: int) -> None:
-    """An empty one, and one that holds nothing but ours."""
+def test_an_open_state_folder_is_made_private(tmp_path: Path, mode: int) -> None:
+    """An empty folder, and one that holds only our files."""
     state = tmp_path / "state"
     state.mkdir()
     for _ in range(2):
@@ -85,7 +85,7 @@ def test_a_state_folder_that_stands_open_is_closed(tmp_path: Path, mode: int) ->
 
 
 def test_an_open_folder_with_other_files_is_refused(tmp_path: Path) -> None:
-    """It may be a project or /tmp itself: closing it would shut others out, and using it lets them in."""
+    """It may be a project or /tmp: closing it would lock out others, and using it would let them in."""
     state = tmp_path / "project"
     state.mkdir()
     (state / "README.md").write_text("ours")
@@ -128,7 +128,9 @@ main(sys.argv[1:])
 """
 
 
-def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_a_kill_are_removed_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Temporary folders and drafts of runs that are gone; those of others stay."""
     sample = write_sample(tmp_path / "x.d", events=20, seed=3)
     temporary = tmp_path / "tmp"
@@ -166,7 +168,7 @@ def test_drafts_of_a_killed_report_are_removed(tmp_path: Path) -> None:
 
 
 def test_no_command_imports_from_the_current_folder(tmp_path: Path) -> None:
-    """Neither the command nor the local platform that it starts runs what stands where somebody works."""
+    """Neither the command nor its local platform runs modules from the current folder."""
     work = tmp_path / "work"
     sample = write_sample(work / "x.d", events=20, seed=3)
     for name in ("orjson", "aiohttp", "pandas", "pyarrow", "shutil", "sitecustomize", "chatlio_kit"):
@@ -184,7 +186,7 @@ def test_no_command_imports_from_the_current_folder(tmp_path: Path) -> None:
 
 
 def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
-    """The lock of a state folder that came with somebody's checkout leads nowhere else."""
+    """The lock of a state folder from another user's checkout is not followed elsewhere."""
     precious, state = tmp_path / "precious", tmp_path / "state"
     precious.write_text("kept")
     with Ledger(state) as ledger:
@@ -214,8 +216,8 @@ def limited(size: int, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("size", [0, 700, 5_000, 20_000, 60_000])
-def test_a_disk_that_fills_ends_a_conversion_in_a_sentence(tmp_path: Path, size: int) -> None:
-    """At whichever file it happens: nothing half-written is left, and earlier results stay."""
+def test_a_full_disk_ends_a_conversion_with_one_sentence(tmp_path: Path, size: int) -> None:
+    """At any file: no partial output is left, and earlier results stay."""
     sample = write_sample(tmp_path / "x.d", events=600, seed=3)
     out = tmp_path / "out"
     out.mkdir()
@@ -230,7 +232,7 @@ def test_a_disk_that_fills_ends_a_conversion_in_a_sentence(tmp_path: Path, size:
 
 
 def test_the_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary files stand elsewhere than results; whoever frees space must know where."""
+    """Temporary files are not next to results, so the message names their folder."""
     sample = write_sample(tmp_path / "x.d", events=20, seed=3)
     temporary = tmp_path / "small"
     temporary.mkdir()
@@ -255,8 +257,8 @@ def test_the_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("size", [0, 30_000, 500_000])
-def test_a_disk_that_fills_ends_a_backfill_in_a_sentence(tmp_path: Path, size: int) -> None:
-    """Ledger, store, lake and reports share the disk: the run says so, and goes on once there is space."""
+def test_a_full_disk_ends_a_backfill_with_one_sentence(tmp_path: Path, size: int) -> None:
+    """Ledger, store, lake and reports share the disk: the run says so, and resumes once there is space."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=3)
     state = tmp_path / "state"
     command = ("backfill", str(sample.path), "--state", str(state))
@@ -274,8 +276,8 @@ def test_a_disk_that_fills_ends_a_backfill_in_a_sentence(tmp_path: Path, size: i
         local_platform.stop(state / "local")
 
 
-def test_a_rejects_file_that_cannot_be_closed_is_told(tmp_path: Path) -> None:
-    """What is buffered reaches the disk last, and the disk may be full by then."""
+def test_a_rejects_file_that_cannot_be_closed_is_reported(tmp_path: Path) -> None:
+    """Buffered data reaches the disk last, and the disk may be full by then."""
 
     class Full:
         def write(self, data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The house keeps its own rules: who may import whom, one list of dependencies, a face that is all there."""
+"""The repository keeps its rules: import order, one list of dependencies, a complete public interface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGE = ROOT / "chatlio_kit"
 INSTALLED = ("notebooks", "s3", "cluster", "verify", "dev")
 
 
-def test_faces_are_short_and_rooms_are_not_too_long() -> None:
+def test_package_faces_and_modules_are_short() -> None:
     """A folder's face has under 40 lines, a module at most 600."""
     for path in PACKAGE.rglob("*.py"):
         lines = len(path.read_text().splitlines())

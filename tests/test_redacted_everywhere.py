@@ -1,4 +1,4 @@
-"""A redacted backfill, with a planted word in every value, key and name of a file: no byte kept has it."""
+"""A redacted backfill with a planted word in every value, key and file name: no stored byte contains it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _kept(state: Path) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_byte_that_is_kept_has_the_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_no_stored_byte_has_the_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """Ledger, dead letters, lake, failed batches, rejects, report, page and log: none repeats a person."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     state, folder = tmp_path / "state", tmp_path / "captures"
@@ -129,7 +129,7 @@ _GLUE = ("", " ", ", ", "; ", "@", "%40", "%2540", "&#64;", "/", "?", "#", "<", 
 )
 @settings(max_examples=300)
 def test_words_around_an_address_never_survive(field: Any, parts: list[str], way: str) -> None:
-    """Whatever is put together: a word outside of a domain, host or path is in no redacted value."""
+    """In any combination, words outside a domain, host or path never occur in a redacted value."""
     table, column = field
     value = f"{WORD}{''.join(parts)}@x.example {WORD}"
     schema = arrow_schema(table)

@@ -1,4 +1,4 @@
-"""Sample exports: counted, repeatable to the byte, and broken only where their manifest says so."""
+"""Sample exports: exact counts, reproducible bytes, and broken only where their manifest says so."""
 
 import gzip
 import hashlib
@@ -49,12 +49,12 @@ def rows(export: SampleExport) -> Iterator[Row]:
 
 
 def manifest(export: SampleExport) -> list[dict[str, Any]]:
-    """Read what is told of the broken records."""
+    """Read the manifest of broken records."""
     return [json.loads(line) for line in export.manifest.read_text("utf-8").splitlines()]
 
 
 def digest(export: SampleExport) -> str:
-    """Sum up all bytes of an export and its manifest."""
+    """Return a digest of an export and its manifest."""
     total = hashlib.sha256()
     for path in [*sorted(export.path.rglob("*.ndjson*")), export.manifest]:
         total.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -67,7 +67,7 @@ def moment(text: str) -> datetime:
 
 
 def refuse_constant(name: str) -> None:
-    """Refuse `NaN` and its like, which are no JSON."""
+    """Refuse `NaN` and the like, which are not JSON."""
     raise ValueError(name)
 
 
@@ -75,7 +75,7 @@ def refuse_constant(name: str) -> None:
 
 
 def shape_of(payload: dict[str, Any]) -> str | None:
-    """Tell the shape of a payload from its keys."""
+    """Return the shape of a payload from its keys."""
     if isinstance(payload.get("messages"), list) or {"textBody", "htmlBody", "endedAt", "archiveUrl"} & set(
         payload
     ):
@@ -90,7 +90,7 @@ def shape_of(payload: dict[str, Any]) -> str | None:
 
 
 def time_problems(field: str, value: object) -> Iterator[Problem]:
-    """Say what is wrong with a time."""
+    """List the problems of a time."""
     if value in (None, ""):
         return
     try:
@@ -104,7 +104,7 @@ def time_problems(field: str, value: object) -> Iterator[Problem]:
 
 
 def id_problems(field: str, value: object, *, required: bool) -> Iterator[Problem]:
-    """Say what is wrong with an id."""
+    """List the problems of an id."""
     if value in (None, ""):
         if required:
             yield "missing", field
@@ -115,7 +115,7 @@ def id_problems(field: str, value: object, *, required: bool) -> Iterator[Proble
 
 
 def visitor_problems(visitor: object) -> Iterator[Problem]:
-    """Say what is wrong with a visitor."""
+    """List the problems of a visitor."""
     if not isinstance(visitor, dict):
         yield "wrong_type", "visitor"
         return
@@ -128,7 +128,7 @@ def visitor_problems(visitor: object) -> Iterator[Problem]:
 
 
 def message_problems(messages: object) -> Iterator[Problem]:
-    """Say what is wrong with a transcript's messages."""
+    """List the problems of a transcript's messages."""
     if not isinstance(messages, list):
         yield "wrong_type", "messages"
         return
@@ -151,7 +151,7 @@ def message_problems(messages: object) -> Iterator[Problem]:
 
 
 def problems(line: bytes) -> Iterator[Problem]:
-    """Say everything that is wrong with a line, seen by itself."""
+    """List all problems of a line, on its own."""
     try:
         record = json.loads(line, parse_constant=refuse_constant)
     except ValueError:
@@ -205,9 +205,9 @@ def test_any_arguments_give_exact_counts_and_the_same_bytes_again(
         assert len(notes) == first.bad == round(events * share)
         assert sum(first.by_kind.values()) == first.good
         assert first.files == len({row.file for row in lines})
-        told = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
+        reported = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
         for row in lines:
-            expected = told.get(row[:2])
+            expected = reported.get(row[:2])
             found = list(problems(row.line))
             assert found == ([expected] if expected and expected[0] != "conflicting_duplicate" else [])
 
@@ -229,14 +229,14 @@ def test_seeds_differ(tmp_path: Path) -> None:
     [{"events": 0}, {"events": -1}, {"bad_share": -0.1}, {"bad_share": 0.51}, {"bad_share": float("nan")}],
 )
 def test_impossible_arguments_are_refused(tmp_path: Path, arguments: dict[str, Any]) -> None:
-    """No events, or a share that cannot be, is refused in a sentence and nothing is written."""
+    """No events, or an impossible share, is refused with a message, and nothing is written."""
     with pytest.raises(UsageError, match=r"^(events|bad_share)= is a .*\.$"):
         write_sample(tmp_path / "s", **arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_earlier_sample_is_replaced_whole(tmp_path: Path) -> None:
-    """A new sample leaves nothing of the one that stood there before."""
+def test_an_earlier_sample_is_replaced_entirely(tmp_path: Path) -> None:
+    """A new sample replaces the earlier one completely."""
     write_sample(tmp_path / "s", events=500, seed=1, bad_share=0.1)
     again = write_sample(str(tmp_path / "s"), events=3, seed=2)
     assert again.path == tmp_path / "s"
@@ -246,7 +246,7 @@ def test_an_earlier_sample_is_replaced_whole(tmp_path: Path) -> None:
     assert {path.name for path in again.path.iterdir()} == {row.file.split("/")[1] for row in rows(again)}
 
 
-def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_not_changed(tmp_path: Path) -> None:
     """A file, a folder without a manifest, and a sample with a strange file in it are refused and stay."""
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="is a file"):
@@ -273,14 +273,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleExport:
     return write_sample(folder, events=20_000, seed=7, bad_share=0.01)
 
 
-def test_every_sort_of_damage_appears_where_the_manifest_says(sample: SampleExport) -> None:
+def test_every_type_of_damage_is_where_the_manifest_says(sample: SampleExport) -> None:
     """All sorts occur, spread over kinds; each place holds that one flaw and no other line holds any."""
     notes = manifest(sample)
-    told = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
+    reported = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
     assert {note["sort"] for note in notes} == {damage.sort for damage in CATALOGUE}
     assert {note["file"].split("/")[1] for note in notes} == KINDS
-    assert [(note["file"], note["record"]) for note in notes] == sorted(told)
-    assert len(told) == sample.bad == 200
+    assert [(note["file"], note["record"]) for note in notes] == sorted(reported)
+    assert len(reported) == sample.bad == 200
     bodies: dict[tuple[str, str], bytes] = {}
     for row in rows(sample):
         found = list(problems(row.line))
@@ -289,11 +289,11 @@ def test_every_sort_of_damage_appears_where_the_manifest_says(sample: SampleExpo
             body = json.dumps(payload, sort_keys=True).encode()
             if bodies.setdefault(key, body) != body:
                 found = [("conflicting_duplicate", None)]
-        assert found == ([told[row[:2]]] if row[:2] in told else []), row
+        assert found == ([reported[row[:2]]] if row[:2] in reported else []), row
 
 
-def test_a_line_that_is_no_object_stands_between_others(sample: SampleExport) -> None:
-    """Lines that are no JSON objects are neither the first nor the last of their file."""
+def test_a_line_that_is_not_an_object_is_between_others(sample: SampleExport) -> None:
+    """Lines that are not JSON objects are neither the first nor the last of their file."""
     last = Counter(row.file for row in rows(sample))
     places = [
         (note["file"], note["record"])

@@ -1,4 +1,4 @@
-"""Sample exports look like what Chatlio is known to send, in every respect that can be measured."""
+"""Sample exports resemble Chatlio's webhooks in every measurable respect."""
 
 import gzip
 import ipaddress
@@ -61,7 +61,7 @@ def moment(text: str) -> datetime:
 
 
 def test_layout_and_envelopes(sample: Sample) -> None:
-    """Files lie by kind and month of capture, 2023 packed, and a line is an envelope with those four keys."""
+    """Files are grouped by kind and month, 2023 is compressed, and a line is an envelope with four keys."""
     offsets = Counter[str]()
     for record, (kind, name) in zip(sample.good, sample.places, strict=True):
         assert kind == record["kind"]
@@ -287,7 +287,7 @@ def test_authors_are_marked(sample: Sample) -> None:
 
 
 def test_people_write_in_their_languages(sample: Sample) -> None:
-    """English leads; German, Dutch, emoji, Arabic and Hebrew occur, and markup that somebody typed."""
+    """English leads; German, Dutch, emoji, Arabic and Hebrew occur, and typed markup."""
     texts = [message["text"] for message in sample.messages]
     for marks in (
         "Bestellung",
@@ -312,8 +312,8 @@ def test_bodies_repeat_the_messages(sample: Sample) -> None:
         assert payload["textBody"] == "\n".join(said)
 
 
-def test_nothing_points_at_anybody_real(sample: Sample) -> None:
-    """Addresses come from documentation ranges, mail from example domains, sites from `.example`."""
+def test_nothing_refers_to_real_people(sample: Sample) -> None:
+    """IP addresses come from documentation ranges, mail from example domains, sites from `.example`."""
     networks = [
         ipaddress.ip_network(text)
         for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")

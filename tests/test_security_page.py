@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_every_test_that_the_page_names_is_there() -> None:
+def test_every_test_on_the_page_exists() -> None:
     """A promise without its test is none."""
     file = ""
     found = 0

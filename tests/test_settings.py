@@ -1,4 +1,4 @@
-"""Settings: read where they can be read for certain, and never a way for a secret to leave."""
+"""Settings: read only if unambiguous, and never a leak of secrets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path, content: bytes, sai
 @pytest.mark.parametrize("setting", ["AEP_IMS_URL", "AEP_PLATFORM_URL"])
 @pytest.mark.parametrize("exported", ["AEP_CLIENT_SECRET", "AEP_CLIENT_ID"])
 def test_a_file_does_not_redirect_an_exported_credential(tmp_path: Path, setting: str, exported: str) -> None:
-    """What the environment holds goes where the environment says."""
+    """Credentials from the environment go only to URLs from the environment."""
     rest = "\n".join(f"{name}={value}" for name, value in CREDENTIAL.items() if name != exported)
     (tmp_path / ".env").write_text(f"{rest}\n{setting}=https://evil.example\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=setting) as error:
@@ -70,8 +70,8 @@ def test_a_file_does_not_redirect_an_exported_credential(tmp_path: Path, setting
     assert "evil" not in str(error.value)
 
 
-def test_sources_that_agree_are_taken(tmp_path: Path) -> None:
-    """All of it in the file, or an address that the environment names as well, or the usual address."""
+def test_sources_that_agree_are_accepted(tmp_path: Path) -> None:
+    """The whole credential in the file, or a URL from the environment too, or the default URL."""
     rest = "\n".join(f"{name}={value}" for name, value in CREDENTIAL.items())
     path = tmp_path / ".env"
     path.write_text(f"{rest}\nAEP_IMS_URL=https://ims.example/\n", encoding="utf-8")

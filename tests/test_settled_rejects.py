@@ -1,4 +1,4 @@
-"""A reject that was settled is taken in by the next run, and only it."""
+"""The next run accepts settled rejects, and only those."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ class _Captures:
             packed.writestr("member.ndjson", self._lines("2"))
 
     def _lines(self, mark: str) -> bytes:
-        def told(number: int, **changed: Any) -> Payload:
+        def reported(number: int, **changed: Any) -> Payload:
             payload = deepcopy(self._payload) | {"channelId": f"C{mark}{number}"} | changed
             return {"receivedAt": f"2024-03-0{number + 1}T08:00:00Z", "kind": "feedback", "payload": payload}
 
-        nameless, unknown, broken = told(2), told(3, rating=5), told(4)
+        nameless, unknown, broken = reported(2), reported(3, rating=5), reported(4)
         del nameless["kind"]
         if self._broken:
             broken["payload"]["visitor"] = {"UUID": "nobody"}
-        return b"\n".join(orjson.dumps(each) for each in (told(0), nameless, unknown, broken, told(1)))
+        return b"\n".join(
+            orjson.dumps(each) for each in (reported(0), nameless, unknown, broken, reported(1))
+        )
 
 
 @pytest.fixture
@@ -66,8 +68,8 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_conversion_takes_in_what_was_settled(captures: _Captures, tmp_path: Path) -> None:
-    """An option set, a contract loosened, a line corrected: each brings its own rejects in and no others."""
+def test_a_conversion_includes_corrected_records(captures: _Captures, tmp_path: Path) -> None:
+    """An option, a looser contract, a corrected line: each admits its own rejects and no others."""
     accepted = []
     for step in STEPS:
         options = dict(step)
@@ -81,15 +83,17 @@ def test_a_conversion_takes_in_what_was_settled(captures: _Captures, tmp_path: P
     assert (tmp_path / "out" / "rejected.jsonl").read_bytes() == b""
 
 
-def test_a_backfill_sends_what_was_settled_and_nothing_else(
+def test_a_backfill_sends_only_the_corrected_records(
     captures: _Captures, tmp_path: Path, local: Platform
 ) -> None:
-    """The same over five backfills: each sends only what was settled since the one before."""
-    told = []
+    """The same over five backfills: each sends only records settled after the previous one."""
+    reported = []
     for step in STEPS:
         options = dict(step)
         if options.pop("corrected", False):
             captures.correct()
         page = backfill(ck.read_export(tmp_path / "captures", **options), local, quiet=True)
-        told.append((page.counts.accepted, page.counts.duplicates, page.counts.rejected, page.total.landed))
-    assert told == [(4, 0, 6, 4), (2, 4, 4, 6), (2, 6, 2, 8), (2, 8, 0, 10), (0, 10, 0, 10)]
+        reported.append(
+            (page.counts.accepted, page.counts.duplicates, page.counts.rejected, page.total.landed)
+        )
+    assert reported == [(4, 0, 6, 4), (2, 4, 4, 6), (2, 6, 2, 8), (2, 8, 0, 10), (0, 10, 0, 10)]

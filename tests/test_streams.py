@@ -1,4 +1,4 @@
-"""Standard streams of any encoding, closed, full, or read by somebody who has gone."""
+"""Standard streams in any encoding, closed, full, or without a reader."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def shell(line: str, *arguments: str | Path, encoding: str = "utf-8") -> subproc
 
 
 def is_whole(out: Path) -> bool:
-    """Whether a conversion wrote its tables and its report."""
+    """Return whether a conversion wrote its tables and its report."""
     return orjson.loads((out / "report.json").read_bytes())["read"] == EVENTS
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16"])
 def test_a_summary_is_written_in_any_encoding(export: Path, tmp_path: Path, encoding: str) -> None:
-    """What an encoding lacks is written with plain characters; the exit code is the job's."""
+    """Characters that an encoding lacks are replaced; the exit code is the job's."""
     done = shell("CMD", "convert", export, "--out", tmp_path / "o", encoding=encoding)
     assert (done.returncode, b"Traceback" in done.stderr) == (3, False)
     text = done.stdout.decode(encoding)
@@ -77,8 +77,8 @@ def test_commands_that_send_are_no_different(export: Path, state: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["CMD 2>&-", "CMD 2>/dev/full", "CMD <&- >&- 2>&-"])
-def test_nobody_to_show_it_to(export: Path, tmp_path: Path, line: str) -> None:
-    """Without stderr, or with a full one, there is no progress; the job is done all the same."""
+def test_without_a_usable_stderr(export: Path, tmp_path: Path, line: str) -> None:
+    """Without stderr, or with a full one, there is no progress, but the job is done."""
     done = shell(line, "convert", export, "--out", tmp_path / "o")
     assert done.returncode == 3
     assert is_whole(tmp_path / "o")
@@ -86,7 +86,7 @@ def test_nobody_to_show_it_to(export: Path, tmp_path: Path, line: str) -> None:
 
 
 def test_a_library_without_a_console(export: Path) -> None:
-    """A program that has no stderr at all, as under pythonw, converts and shows nothing."""
+    """A program without stderr, as under pythonw, converts and shows nothing."""
     code = (
         "import sys; sys.stderr = sys.stdout = None\n"
         "import chatlio_kit as ck\n"
@@ -109,14 +109,14 @@ def test_an_answer_that_cannot_be_written_is_a_failure(
     )
 
 
-def test_help_on_a_full_disk_is_told() -> None:
-    """Even what click writes by itself ends in a sentence."""
+def test_help_on_a_full_disk_is_reported() -> None:
+    """Even click's own output ends in a message."""
     done = shell("CMD >/dev/full", "--help")
     assert (done.returncode, done.stderr) == (1, b"stdout cannot be written: No space left on device.\n")
 
 
-def test_a_reader_that_has_gone(export: Path, tmp_path: Path) -> None:
-    """``| true`` wanted no answer: the exit code is the job's, and nothing is said."""
+def test_a_closed_reader(export: Path, tmp_path: Path) -> None:
+    """``| true`` reads nothing: the exit code is the job's, and nothing is printed."""
     done = shell("CMD --json | true", "convert", export, "--out", tmp_path / "o")
     assert (done.returncode, done.stderr) == (3, b"")
     assert is_whole(tmp_path / "o")

@@ -1,4 +1,4 @@
-"""What became of one chat: traced step by step, and shown in the explorer."""
+"""The status of one chat: traced step by step, and shown in the explorer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STEPS = ["record", "tables", "destination", "request", "answer", "batch", "datas
 
 @dataclass(frozen=True)
 class Work:
-    """A backfill that a picky platform took, its tables, and a person that was forgotten since."""
+    """A backfill to a platform that refuses some records, its tables, and a person forgotten later."""
 
     captures: Path
     tables: Path
@@ -95,7 +95,7 @@ def test_a_landed_event_goes_from_its_line_to_its_row(work: Work) -> None:
 
 
 def test_a_step_that_was_not_searched_is_named(work: Work) -> None:
-    """Without tables the step says how to name them, in the words of the face."""
+    """Without tables, the step says how to name them, in the terms of the interface."""
     event_id = work.ledger["event_id"][0]
     assert _steps(work, event_id)["tables"].endswith("with tables=")
     assert "with --tables" in _run("trace", event_id, "--state", work.state).stdout
@@ -110,7 +110,7 @@ def test_a_dead_letter_has_its_answer_and_no_row(work: Work) -> None:
     assert steps["batch"] == steps["dataset row"] == "none: it was not accepted"
 
 
-def test_a_rejected_record_is_found_by_its_place(work: Work) -> None:
+def test_a_rejected_record_is_found_by_file_and_number(work: Work) -> None:
     """File and record lead to the reason, from the state folder alone, also by the end of the path."""
     rejection = work.frames.rejections[0]
     for place in (
@@ -142,8 +142,8 @@ def test_a_duplicate_leads_to_its_event(work: Work) -> None:
     assert everywhere["also read from"] == f"{name} record {known['source_record']}, a duplicate"
 
 
-def test_what_was_forgotten_is_known_to_be_forgotten(work: Work) -> None:
-    """The digest stays: the trace says that forget took the person out, and names no file."""
+def test_a_trace_reports_forgotten_events(work: Work) -> None:
+    """The digest stays: the trace says that forget removed the person, and names no file."""
     steps = _steps(work, work.forgotten)
     assert steps["record"].startswith("erased: forget erased this person")
     assert "reconcile checks whether it is still there" in steps["dataset row"]
@@ -151,8 +151,8 @@ def test_what_was_forgotten_is_known_to_be_forgotten(work: Work) -> None:
 
 
 @pytest.mark.parametrize("what", ["0" * 64, "0" * 8 + "-0000-0000-0000-" + "0" * 12, "nobody@x.org", "a/b:7"])
-def test_what_nothing_knows_is_reported(work: Work, what: str) -> None:
-    """An unknown id, address or record ends with exit code 1 and what was not searched."""
+def test_an_unknown_id_is_reported(work: Work, what: str) -> None:
+    """An unknown id, address or record gives exit code 1 and a list of stores not searched."""
     result = _run("trace", what, "--state", work.state)
     assert result.exit_code == 1
     assert f"Nothing is known about {what}" in result.stdout
@@ -161,13 +161,13 @@ def test_what_nothing_knows_is_reported(work: Work, what: str) -> None:
     assert "There is no ledger in" in repr(nowhere)
 
 
-def test_what_cannot_be_traced_is_a_usage_error(work: Work) -> None:
+def test_an_untraceable_argument_is_a_usage_error(work: Work) -> None:
     """Anything else is refused with the forms that are understood."""
     result = _run("trace", "yesterday", "--state", work.state)
     assert (result.exit_code, "file:record" in result.stderr) == (2, True)
 
 
-def test_tables_lead_from_a_name_to_whole_conversations(work: Work) -> None:
+def test_tables_find_all_events_of_a_name(work: Work) -> None:
     """A conversation, its visitor and an address lead to all its events, in order of time."""
     events = work.frames.events
     chat = events[events["conversation_id"].notna() & events["visitor_email"].notna()].iloc[0]
@@ -182,7 +182,7 @@ def test_tables_lead_from_a_name_to_whole_conversations(work: Work) -> None:
         assert set(theirs["event_id"]) <= set(ids)
 
 
-def test_captures_lead_from_a_name_to_its_records(work: Work) -> None:
+def test_captures_find_the_records_of_a_name(work: Work) -> None:
     """Without tables, the records that hold the id are found, rejected ones included."""
     events = work.frames.events
     visitor = events["visitor_id"].value_counts().index[0]
@@ -192,8 +192,8 @@ def test_captures_lead_from_a_name_to_its_records(work: Work) -> None:
     )
 
 
-def test_the_ledger_alone_leads_to_dead_letters_and_starts(work: Work) -> None:
-    """A kept dead letter is found by what it holds; the rest is said to need tables."""
+def test_the_ledger_is_enough_to_find_dead_letters_and_starts(work: Work) -> None:
+    """A stored dead letter is found by its contents; the rest needs tables, as a note says."""
     events = work.frames.events.merge(work.ledger[["event_id", "fate"]], on="event_id")
     letters = events[(events["fate"] == "dead_lettered") & events["visitor_id"].notna()]
     trace = ck.trace(str(letters.iloc[0]["visitor_id"]), state=work.state)
@@ -204,10 +204,8 @@ def test_the_ledger_alone_leads_to_dead_letters_and_starts(work: Work) -> None:
     assert start["event_id"] in {event.event_id for event in trace.events}
 
 
-def test_a_trace_escapes_what_strangers_wrote(
-    work: Work, tmp_path: Path, conversation: dict[str, Any]
-) -> None:
-    """Neither terminal nor notebook obeys a captured text."""
+def test_a_trace_escapes_untrusted_text(work: Work, tmp_path: Path, conversation: dict[str, Any]) -> None:
+    """Neither the terminal nor a notebook interprets captured text."""
     planted = deepcopy(conversation)
     planted["message"] = "\x1b[2J<script>alert(1)</script>"
     record = {"receivedAt": "2024-03-01T09:00:00Z", "kind": "feedback", "payload": planted}
@@ -238,8 +236,8 @@ def test_the_explorer_shows_what_became_of_each(work: Work, tmp_path: Path) -> N
     }
 
 
-def test_without_a_ledger_the_explorer_shows_what_was_accepted(work: Work, tmp_path: Path) -> None:
-    """The page lies in the folder of the tables, and shows accepted and rejected."""
+def test_without_a_ledger_the_explorer_shows_accepted_records(work: Work, tmp_path: Path) -> None:
+    """The page is in the folder of the tables, and shows accepted and rejected records."""
     result = _run("explore", work.tables, "--state", tmp_path / "none", "--query", "order")
     assert result.exit_code == 0
     entries = _data((work.tables / "explorer.html").read_text(encoding="utf-8"))["entries"]
@@ -251,7 +249,7 @@ def test_without_a_ledger_the_explorer_shows_what_was_accepted(work: Work, tmp_p
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 but not really PAR1"])
 def test_a_damaged_table_is_a_sentence(work: Work, tmp_path: Path, content: bytes) -> None:
-    """Neither command shows a traceback of a file that is no Parquet."""
+    """Neither command shows a traceback for a file that is not Parquet."""
     tables = tmp_path / "tables"
     tables.mkdir()
     for name in ("events", "messages"):
@@ -269,7 +267,7 @@ def _data(page: str) -> dict[str, Any]:
 
 
 def test_redacted_captures_are_never_quoted(work: Work) -> None:
-    """With --redact no step and no JSON holds a record as it was captured."""
+    """With --redact, no step and no JSON contains a captured record."""
     row = work.frames.events[work.frames.events["visitor_id"].notna()].iloc[0]
     arguments = ["trace", row["visitor_id"], str(work.captures), "--state", str(work.state)]
     assert "as captured" in CliRunner().invoke(main, arguments).stdout

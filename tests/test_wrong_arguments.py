@@ -1,4 +1,4 @@
-"""Whatever is passed to the public face: it works, or one error of the one tree says why it cannot."""
+"""Any argument to a public function works, or raises one error of the error tree with a reason."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WRONG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for all of it."""
+    """A folder for all files."""
     return tmp_path_factory.mktemp("wrong")
 
 
@@ -156,8 +156,8 @@ def test_no_argument_breaks_it(
                 assert "object at 0x" not in said, (parameter, what, said)
 
 
-def test_a_text_is_no_list(platform: Platform) -> None:
-    """The sentence shows how it is meant."""
+def test_a_string_is_not_a_list(platform: Platform) -> None:
+    """The message shows the correct form."""
     with pytest.raises(UsageError, match=r"webhooks=\['transcript'\]"):
         ck.plan_connection(platform, webhooks="transcript")
 
@@ -171,8 +171,8 @@ def test_a_missing_argument_is_named_by_python() -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, [], {"event_id": []}, pd.Series([1])])
-def test_a_table_takes_a_frame_alone(tables: Tables, value: Any) -> None:
-    """What is assigned is looked at at once, not when it is sent."""
+def test_a_table_accepts_only_a_frame(tables: Tables, value: Any) -> None:
+    """An assigned value is checked immediately, not when it is sent."""
     before = tables.events
     with pytest.raises(FrameError, match=r"tables\.events is a pandas frame, not"):
         tables.events = value
@@ -201,7 +201,7 @@ EDITS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def test_an_edited_frame_that_no_longer_fits(
     tables: Tables, connection: Connection, edit: str, table: str
 ) -> None:
-    """A wrong type is told as one; nothing but the tree comes out, and frames stay as they are."""
+    """A wrong type is reported as such; only errors of the tree are raised, and frames stay unchanged."""
     frame = getattr(tables, table)
     try:
         changed = EDITS[edit](frame)
@@ -221,7 +221,7 @@ def test_an_edited_frame_that_no_longer_fits(
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("table", ["events", "messages"])
 def test_an_edited_frame_is_searched_or_refused(tables: Tables, edit: str, table: str) -> None:
-    """A search works, or says which frame it cannot read."""
+    """A search works, or names the frame that it cannot read."""
     frame = getattr(tables, table)
     try:
         changed = EDITS[edit](frame)
@@ -239,7 +239,7 @@ def test_an_edited_frame_is_searched_or_refused(tables: Tables, edit: str, table
 
 
 def test_a_local_platform_that_has_ended(folder: Path, tables: Tables) -> None:
-    """Whoever still holds it is told to open it again."""
+    """Calls through the old object advise opening it again."""
     state = folder / "ended"
     with running(state / "local", enabling_delay=0.02, processing_delay=0.02) as server:
         platform = Platform(settings_of(server, state), sleep=lambda _: None)

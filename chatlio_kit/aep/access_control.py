@@ -25,7 +25,7 @@ class AccessControl(Api):
     base: ClassVar[str] = "/data/foundation/access-control"
 
     def effective_policies(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return which of the named permissions are held, e.g. ``/permissions/manage-datasets``."""
+        """Return the named permissions that are held, e.g. ``/permissions/manage-datasets``."""
         operation = "read the credential's permissions"
         answer = self._ask_object(
             operation, "POST", "/acl/effective-policies", body=list(names), repeatable=True

@@ -1,6 +1,6 @@
-"""Batch ingestion: create batches of files, upload and complete them, and take them back.
+"""Batch ingestion: create batches of files, upload, complete and revert them.
 
-What became of a batch is in Catalog. Source: Batch ingestion API guide and reference; guardrails.
+Catalog has the status of batches. Source: Batch ingestion API guide and reference; guardrails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class BatchIngestion(Api):
         Args:
             dataset_id: The dataset.
             external_id: The caller's own id, by which Catalog finds the batch again.
-            most_failed_percent: Up to this share of refused records, the others are ingested all the same.
+            most_failed_percent: Up to this share of refused records, the others are still ingested.
 
         Raises:
             Unreachable: No answer came. The batch may have been created: look for its external id.
@@ -48,7 +48,7 @@ class BatchIngestion(Api):
         )
 
     def complete(self, batch_id: str) -> None:
-        """Hand a batch over to be ingested; another call does no harm."""
+        """Submit a batch for ingestion; repeating the call does no harm."""
         self._act("complete the batch", batch_id, "COMPLETE")
 
     def abort(self, batch_id: str) -> None:
@@ -56,7 +56,7 @@ class BatchIngestion(Api):
         self._act("give the batch up", batch_id, "ABORT")
 
     def revert(self, batch_id: str) -> None:
-        """Take the rows of an ingested batch out of its dataset."""
+        """Remove the rows of an ingested batch from its dataset."""
         self._act("revert the batch", batch_id, "REVERT")
 
     def _act(self, operation: str, batch_id: str, action: str) -> None:

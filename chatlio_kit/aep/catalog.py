@@ -68,7 +68,7 @@ class Catalog(Api):
         return self._item("read the dataset", "/dataSets", dataset_id)
 
     def profile_expiry(self, dataset_id: str) -> str | None:
-        """Return how long Profile keeps a dataset's events, as an ISO 8601 duration such as ``P30D``.
+        """Return a dataset's expiry in Profile, as an ISO 8601 duration such as ``P30D``.
 
         None if nothing is set. Source: Catalog: retention of event datasets.
         """
@@ -106,7 +106,7 @@ class Catalog(Api):
             status: Only batches with this status, e.g. ``failed``.
             created_after: Milliseconds since 1970.
             created_before: Milliseconds since 1970.
-            external_id: Only those that were created with this id of the caller's.
+            external_id: Only batches that the caller created with this id.
         """
         query: list[tuple[str, str | int]] = [("dataSet", dataset_id), ("orderBy", "desc:created")]
         if status is not None:

@@ -25,7 +25,7 @@ from chatlio_kit.settings import Secret, Settings
 
 
 class Platform(SheetDisplay):
-    """One sandbox of Experience Platform, as one credential sees it.
+    """One sandbox of Experience Platform, seen with one credential.
 
     Nothing is sent before the first call.
 
@@ -82,7 +82,7 @@ class Platform(SheetDisplay):
         return Inlet(url, flow_id, connections=connections, tokens=tokens, sandbox=sandbox)
 
     def ask(self, method: str, path: str, **parts: Any) -> Reply:
-        """Make any call of the REST APIs and return its response, whatever its status.
+        """Make any call of the REST APIs and return its response with any status.
 
         Args:
             method: HTTP verb.
@@ -110,7 +110,7 @@ class Platform(SheetDisplay):
 
     @property
     def tells_time(self) -> bool:
-        """Whether a response of the platform has given its time."""
+        """True if a response of the platform has included its time."""
         return self._transport.clock.skew is not None
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ class DataAccess(Api):
     def row_errors(self, batch_id: str) -> Iterator[Json]:
         """Yield the refused rows of a batch of files, with their errors.
 
-        JSON inside the texts ``_corrupt_record`` and ``_errors`` is parsed.
+        JSON in the strings ``_corrupt_record`` and ``_errors`` is parsed.
         """
         endpoint = f"/batches/{in_path(batch_id)}/meta"
         for file in self._files("list the batch's row errors", endpoint, [("path", "row_errors")]):

@@ -1,4 +1,4 @@
-"""Data Prep: mapping sets, and previews of how they map a record.
+"""Data Prep: mapping sets, and previews of their results.
 
 Source: Data Prep API guide.
 """

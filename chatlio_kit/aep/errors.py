@@ -95,7 +95,7 @@ def error_of(service: str, operation: str, reply: Reply, *, secrets: tuple[str, 
         secrets: Strings that must not appear in the error.
 
     Returns:
-        The error, with the platform's own message, its code and what to do next.
+        The error, with the platform's own message, its code and the next step.
     """
     status, content = reply.status_code, reply.content
     if _is_web_page(content) and 400 <= status < 500 and status not in (404, 429):

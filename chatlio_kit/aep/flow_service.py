@@ -82,7 +82,7 @@ class Flow:
 
     @property
     def is_ready(self) -> bool:
-        """Whether data can be posted to it."""
+        """True if data can be posted to it."""
         return self.state == "enabled" and self.inlet_url is not None
 
 

@@ -63,8 +63,8 @@ class Silence:
 
     Attributes:
         reason: The reason, in words, without the URL.
-        was_sent: Whether the request may have reached the platform.
-        is_final: Whether a retry would end the same way.
+        was_sent: True if the request may have reached the platform.
+        is_final: True if a retry would end the same way.
     """
 
     reason: str
@@ -73,7 +73,7 @@ class Silence:
 
 
 class FileBody:
-    """A file as the body of a request; it is read anew in each try, and never held in memory."""
+    """A file as the body of a request, read again in each attempt and never held in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,7 +94,7 @@ def new_session(base_url: str, connections: int = 10) -> requests.Session:
     """
     mask_http_logs()
     session = requests.Session()
-    session.auth = _leave_headers_alone  # otherwise requests prefers a .netrc entry to the bearer token
+    session.auth = _leave_headers_alone  # else requests prefers a .netrc entry to the bearer token
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = urlsplit(base_url).scheme == "https"
     adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
@@ -111,8 +111,8 @@ def send_once(
     Redirects are not followed, because the credential's headers would follow them.
 
     Returns:
-        The response, or why there was none. The exception from ``requests`` is dropped, because its text
-        contains the URL.
+        The response, or the reason why there is none. The exception from ``requests`` is dropped, because its
+        text contains the URL.
     """
     try:
         response = session.request(
@@ -153,8 +153,8 @@ def send(
         service: The API, for errors.
         operation: The operation, in words that follow "could not", for errors.
         sleep: Waits for a number of seconds.
-        may_repeat: Whether repeating the request is harmless.
-        is_local: Whether this is the local platform, for errors.
+        may_repeat: True if repeating the request is harmless.
+        is_local: True if this is the local platform, for errors.
         secrets: Strings that must not appear in errors.
         parts: Further arguments for ``requests``.
 

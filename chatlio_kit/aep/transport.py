@@ -1,4 +1,4 @@
-"""Call the control plane: headers, token renewal, retries, errors, and what all its APIs share."""
+"""Calls of the control plane: headers, token renewal, retries, errors, and the base of all its APIs."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ class Transport:
             path: Path below the platform's URL.
             query: Query parameters, in order, repeated if needed.
             body: Sent as JSON unless None.
-            file: Sent as it is, instead of a body.
+            file: Sent unchanged, instead of a body.
             headers: Further headers.
-            repeatable: Whether repeating the call is harmless; by default as HTTP defines for the verb.
+            repeatable: True if repeating the call is harmless; by default, as HTTP defines it for the verb.
 
         Raises:
             Unreachable: There was no response. A call that creates may have been carried out: check before

@@ -129,7 +129,7 @@ class Calendar:
 def _open_times(
     calendar: Calendar, first: int, last: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the opening and closing times between two years, and how long it was open before each opening.
+    """Return the opening and closing times between two years, and the total open time before each opening.
 
     Times are microseconds since 1970. The first opening is before all times and has no length.
     """
@@ -146,7 +146,7 @@ def _open_times(
     starts, ends = np.concatenate(past + opened), np.concatenate(past + closed)
     order = np.argsort(starts, kind="stable")
     starts, ends = starts[order], np.maximum.accumulate(ends[order])
-    is_apart = starts[1:] > ends[:-1]  # otherwise it was already open
+    is_apart = starts[1:] > ends[:-1]  # else it was already open
     starts, ends = starts[np.concatenate(([True], is_apart))], ends[np.concatenate((is_apart, [True]))]
     return starts, ends, np.concatenate(([0], np.cumsum(ends - starts)[:-1]))
 

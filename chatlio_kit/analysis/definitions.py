@@ -1,9 +1,10 @@
-"""The meaning of each metric and its source, one line for each.
+"""The meaning and source of each metric, one per line.
 
 Each metric is a function of :mod:`chatlio_kit.analysis.metrics` with the same name.
 
 - DURATION and NUMBER are summarized by quartiles, SHARE by the proportion of true rows, COUNT by a sum.
-- With opening hours, a DURATION counts only open seconds. Every other metric counts what began during opening hours.
+- With opening hours, a DURATION counts only open seconds. Every other metric counts only what began during
+  opening hours.
 - A conversation belongs to the period in which it started and to the agent who wrote first; a reply belongs to
   the period of the message that it answers, and to the agent who wrote it.
 - A turn is a run of messages by one side: visitor or agent. Messages with an unknown author are left out.
@@ -18,7 +19,7 @@ import pandas as pd
 
 
 class Measure(StrEnum):
-    """How the values of a metric are summarized."""
+    """The way in which a metric's values are summarized."""
 
     DURATION = "seconds"
     NUMBER = "number"
@@ -33,8 +34,8 @@ class Metric:
     Attributes:
         name: Name of its function.
         title: Its name for display.
-        measure: How it is summarized.
-        meaning: What it measures.
+        measure: The way in which its values are summarized.
+        meaning: Description of what it measures.
         source: The product or project that defines it, and its name there.
     """
 
@@ -50,32 +51,32 @@ DURATION, NUMBER, SHARE, COUNT = Measure.DURATION, Measure.NUMBER, Measure.SHARE
 # fmt: off
 _ALL = (
     Metric("conversations", "conversations", COUNT, "Conversations that started", "Zendesk Chat: Chats"),
-    Metric("offline_messages", "offline messages", COUNT, "Messages left while nobody was there", "Zendesk Chat: Offline messages"),
-    Metric("backlog", "backlog at the end of a day", NUMBER, "Conversations that had started and not ended when a local day was over", "dbt_zendesk: zendesk__ticket_backlog"),
-    Metric("concurrency", "conversations at a time", NUMBER, "Conversations that were open when one started, itself included", "Zendesk Chat: Chat concurrency"),
-    Metric("visitor_messages", "messages by the visitor", NUMBER, "Messages of the visitor in a conversation with a transcript", "dbt_zendesk: count_end_user_comments; Zendesk Chat: count.visitor"),
-    Metric("agent_messages", "messages by agents", NUMBER, "Messages of agents in a conversation with a transcript", "dbt_zendesk: count_agent_comments; Zendesk Chat: count.agent"),
-    Metric("returning_visitors", "conversations of returning visitors", SHARE, "Of conversations with a known visitor, those whose visitor had an earlier one in these tables", "Zendesk Chat: Returning visitors"),
+    Metric("offline_messages", "offline messages", COUNT, "Messages left while no agent was available", "Zendesk Chat: Offline messages"),
+    Metric("backlog", "backlog at the end of a day", NUMBER, "Conversations that had started but not ended by the end of a local day", "dbt_zendesk: zendesk__ticket_backlog"),
+    Metric("concurrency", "conversations at a time", NUMBER, "Conversations open when one started, including itself", "Zendesk Chat: Chat concurrency"),
+    Metric("visitor_messages", "messages by the visitor", NUMBER, "Messages by the visitor in a conversation with a transcript", "dbt_zendesk: count_end_user_comments; Zendesk Chat: count.visitor"),
+    Metric("agent_messages", "messages by agents", NUMBER, "Messages by agents in a conversation with a transcript", "dbt_zendesk: count_agent_comments; Zendesk Chat: count.agent"),
+    Metric("returning_visitors", "conversations of returning visitors", SHARE, "Share of conversations with a known visitor who had an earlier conversation in these tables", "Zendesk Chat: Returning visitors"),
     Metric("first_reply_time", "first reply time", DURATION, "From the visitor's first message to the first message of an agent after it", "dbt_zendesk: first_reply_time_*_minutes; dbt_intercom: time_to_first_response_minutes; Zendesk Chat: response_time.first"),
     Metric("reply_time", "reply time", DURATION, "From the first message of each of the visitor's turns to the agent's reply", "dbt_zendesk: total_reply_time_calendar_minutes; Zendesk Chat: response_time.avg"),
     Metric("slowest_reply", "slowest reply of a conversation", DURATION, "The longest reply time in a conversation", "Zendesk Chat: response_time.max"),
-    Metric("visitor_wait", "the visitor's wait in all", DURATION, "All reply times of a conversation together", "dbt_zendesk: requester_wait_time_in_*_minutes"),
-    Metric("agent_wait", "the agent's wait in all", DURATION, "From the first message of each of the agent's turns to the visitor's answer, all of a conversation together", "dbt_zendesk: agent_wait_time_in_*_minutes"),
-    Metric("replied_within_a_minute", "first reply within a minute", SHARE, "Of conversations in which the visitor wrote, those with a first reply time of less than 60 seconds", "dbt_zendesk: zendesk__sla_policies, first_reply_time"),
-    Metric("unanswered", "reported as unanswered", SHARE, "Of conversations in captured webhooks, those that Chatlio reported because nobody answered in time", "Chatlio: webhook visitor unanswered"),
+    Metric("visitor_wait", "the visitor's wait in all", DURATION, "Sum of a conversation's reply times", "dbt_zendesk: requester_wait_time_in_*_minutes"),
+    Metric("agent_wait", "the agent's wait in all", DURATION, "Sum of a conversation's waits from the first message of an agent's turn to the visitor's answer", "dbt_zendesk: agent_wait_time_in_*_minutes"),
+    Metric("replied_within_a_minute", "first reply within a minute", SHARE, "Share of conversations with a message by the visitor whose first reply time is below 60 seconds", "dbt_zendesk: zendesk__sla_policies, first_reply_time"),
+    Metric("unanswered", "reported as unanswered", SHARE, "Share of conversations in captured webhooks that Chatlio reported because no agent answered in time", "Chatlio: webhook visitor unanswered"),
     Metric("missed", "missed conversations", SHARE, "Of conversations with a transcript or reported as unanswered, those in which no agent wrote", "Zendesk Chat: Missed chats; dbt_zendesk: unreplied_ticket_count"),
-    Metric("abandoned", "abandoned conversations", SHARE, "Of the same conversations, if in captured webhooks, those missed that were not reported as unanswered: the visitor left before", "Zendesk Chat: abandon_time"),
+    Metric("abandoned", "abandoned conversations", SHARE, "Share of the same conversations, if in captured webhooks, that were missed but not reported as unanswered, because the visitor left first", "Zendesk Chat: abandon_time"),
     Metric("dropped", "dropped conversations", SHARE, "Of conversations in which an agent wrote, those that end with a turn of the visitor", "Zendesk Chat: Dropped chats"),
-    Metric("duration", "duration", DURATION, "From start to end of a conversation with a transcript", "Zendesk Chat: duration"),
+    Metric("duration", "duration", DURATION, "From start to end, for conversations with a transcript", "Zendesk Chat: duration"),
     Metric("handling_time", "handling time", DURATION, "From the first message of an agent to the last message of the conversation", "Zendesk Chat: engagement.duration"),
-    Metric("first_resolution_time", "first resolution time", DURATION, "From start to the first end, of conversations in which an agent wrote", "dbt_zendesk: first_resolution_*_minutes; dbt_intercom: time_to_first_close_minutes"),
-    Metric("resolution_time", "resolution time", DURATION, "From start to the last end, of conversations in which an agent wrote", "dbt_zendesk: final_resolution_calendar_minutes; dbt_intercom: time_to_last_close_minutes"),
+    Metric("first_resolution_time", "first resolution time", DURATION, "From start to the first end, for conversations in which an agent wrote", "dbt_zendesk: first_resolution_*_minutes; dbt_intercom: time_to_first_close_minutes"),
+    Metric("resolution_time", "resolution time", DURATION, "From start to the last end, for conversations in which an agent wrote", "dbt_zendesk: final_resolution_calendar_minutes; dbt_intercom: time_to_last_close_minutes"),
     Metric("one_touch", "one-touch conversations", SHARE, "Of conversations in which an agent wrote, those with one turn of agents", "dbt_zendesk: is_one_touch_resolution"),
-    Metric("two_touch", "two-touch conversations", SHARE, "Of the same conversations, those with two turns of agents", "dbt_zendesk: is_two_touch_resolution"),
-    Metric("multi_touch", "multi-touch conversations", SHARE, "Of the same conversations, those with more than two turns of agents", "dbt_zendesk: is_multi_touch_resolution"),
-    Metric("handed_over", "conversations handed over", SHARE, "Of conversations in which a known agent wrote, those in which several did", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
-    Metric("reopened", "reopened conversations", SHARE, "Of conversations with a transcript, those with a message after their first end and a later end", "dbt_zendesk: count_reopens; dbt_intercom: count_reopens"),
-    Metric("feedback", "conversations with feedback", SHARE, "Of conversations in captured webhooks, those whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
+    Metric("two_touch", "two-touch conversations", SHARE, "Share of the same conversations with two agent turns", "dbt_zendesk: is_two_touch_resolution"),
+    Metric("multi_touch", "multi-touch conversations", SHARE, "Share of the same conversations with more than two agent turns", "dbt_zendesk: is_multi_touch_resolution"),
+    Metric("handed_over", "conversations handed over", SHARE, "Share of conversations with a known agent in which several agents wrote", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
+    Metric("reopened", "reopened conversations", SHARE, "Share of conversations with a transcript that have a message after their first end, and a later end", "dbt_zendesk: count_reopens; dbt_intercom: count_reopens"),
+    Metric("feedback", "conversations with feedback", SHARE, "Share of conversations in captured webhooks whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
 )
 # fmt: on
 
@@ -92,7 +93,7 @@ GROUPS: dict[str, str] = {
     "weekday": "the local weekday",
     "hour_of_week": "the hour of each weekday",
     "agent": "the agent, by the name shown with the message",
-    "page": "the page, without what follows ? or #",
+    "page": "the page, without query and fragment",
     "site": "the site of the page",
 }
 """The values to group by. Days to years have no gaps and are compared with the period before."""
@@ -102,7 +103,7 @@ PERIODS = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
 
 
 def definitions() -> pd.DataFrame:
-    """Return a row for each metric: its title, how it is summarized, what it means, and its source."""
+    """Return a row for each metric: title, kind of summary, meaning and source."""
     rows = [
         (metric.name, metric.title, str(metric.measure), metric.meaning, metric.source) for metric in _ALL
     ]

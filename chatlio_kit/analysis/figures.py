@@ -32,12 +32,12 @@ _DATED = r"\d{4}(-|$)"  # a label that begins with a year
 
 @dataclass(frozen=True)
 class Scale:
-    """How values are written, and the axis that suits them.
+    """The number format of values, and a suitable axis.
 
     Attributes:
         form: Formats a value.
         steps: Possible distances between ticks; decimal by default.
-        is_whole: Whether ticks are whole numbers.
+        is_whole: True if ticks are whole numbers.
     """
 
     form: Callable[[float], str]
@@ -56,8 +56,8 @@ def stacked(
 
     Args:
         numbers: A row for each column of the plot, a column for each part.
-        unit: What is counted, e.g. ``events``.
-        title: What the figure shows, as a sentence; its finding by default.
+        unit: Unit of the counts, e.g. ``events``.
+        title: A sentence about the figure; by default, its finding.
         style: Matplotlib style sheet or rcParams.
     """
     what = f"Stacked columns of {label(unit)}, parts {', '.join(map(label, numbers.columns))}: "
@@ -92,9 +92,9 @@ def columns(
 
     Args:
         numbers: A value for each column of the plot.
-        unit: What is counted, e.g. ``conversations``.
-        scale: How values are written.
-        title: What the figure shows, as a sentence.
+        unit: Unit of the counts, e.g. ``conversations``.
+        scale: Number format of the values.
+        title: A sentence about the figure.
         beside: Rows of strings to write next to the plot, headings first.
         style: Matplotlib style sheet or rcParams.
     """
@@ -121,9 +121,9 @@ def bars(
 
     Args:
         numbers: A value for each bar.
-        unit: What is counted.
-        scale: How values are written.
-        title: What the figure shows, as a sentence; its finding by default.
+        unit: Unit of the counts.
+        scale: Number format of the values.
+        title: A sentence about the figure; by default, its finding.
         beside: Rows of strings to write next to the plot, headings first.
         style: Matplotlib style sheet or rcParams.
     """
@@ -154,8 +154,8 @@ def quartiles(
     Args:
         numbers: A row for each group, with ``lower_quartile``, ``median`` and ``upper_quartile``.
         unit: Unit of the values, e.g. ``seconds``.
-        scale: How values are written.
-        title: What the figure shows, as a sentence.
+        scale: Number format of the values.
+        title: A sentence about the figure.
         beside: Rows of strings to write next to the plot, headings first.
         style: Matplotlib style sheet or rcParams.
     """
@@ -193,8 +193,8 @@ def band(
     Args:
         numbers: A row for each period, with ``lower_quartile``, ``median`` and ``upper_quartile``.
         unit: Unit of the values, e.g. ``seconds``.
-        scale: How values are written.
-        title: What the figure shows, as a sentence.
+        scale: Number format of the values.
+        title: A sentence about the figure.
         beside: Rows of strings to write next to the plot, headings first.
         style: Matplotlib style sheet or rcParams.
     """
@@ -228,8 +228,8 @@ def heat(
     Args:
         numbers: A row for each row of the map.
         unit: Unit of the values.
-        scale: How values are written.
-        title: What the figure shows, as a sentence.
+        scale: Number format of the values.
+        title: A sentence about the figure.
         style: Matplotlib style sheet or rcParams.
     """
     cells = {f"{row} {name}": numbers.at[row, name] for row in numbers.index for name in numbers}
@@ -267,8 +267,8 @@ def arrived(
         numbers: A row for each bar.
         expected: Column with the expected numbers.
         found: Column with the numbers found.
-        unit: What is counted.
-        title: What the figure shows, as a sentence; its finding by default.
+        unit: Unit of the counts.
+        title: A sentence about the figure; by default, its finding.
         style: Matplotlib style sheet or rcParams.
     """
     fractions = [

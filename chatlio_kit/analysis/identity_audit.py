@@ -1,4 +1,4 @@
-"""Audit identities before they are used: coverage, values that strangers share, and graphs.
+"""Audit identities before they are used: coverage, values that different people share, and graphs.
 
 | verdict | when |
 | --- | --- |
@@ -83,7 +83,7 @@ class SharedValue:
         shown: The value, masked.
         visitors: Number of visitors with the value.
         whose: ``agent`` or ``role`` if it is such an address; otherwise empty.
-        file: Where it was first read, with ``record``.
+        file: The file in which it was first read, with ``record``.
     """
 
     shown: str
@@ -131,7 +131,7 @@ class IdentityAudit:
         graphs: The people that the events would become.
         light: The verdict.
         reasons: Reasons for the verdict, as sentences.
-        times: When each event happened.
+        times: The time of each event.
     """
 
     identities: tuple[Identity, ...]
@@ -296,7 +296,7 @@ def audit_export(
     Args:
         export: The captures.
         identities: The fields that identify the visitor; by default ``visitor_id=ChatlioVisitor``.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         UsageError: An identity is invalid, or a field may not be an identity.
@@ -382,7 +382,7 @@ def _verdict(
             elif value.visitors > max(MANY_VISITORS, visitors * RED_SHARE):
                 red.append(f"One value would join strangers into one person: {on} ({where}).")
             elif value.whose == "role":
-                amber.append(f"A role address is nobody's own: {on} ({where}).")
+                amber.append(f"A role address belongs to no one person: {on} ({where}).")
             else:
                 amber.append(f"{on} ({where}).")
     if graphs.joined_emails:
@@ -390,7 +390,7 @@ def _verdict(
         amber.append(f"{people} would have several e-mail addresses.")
     share = identified / max(1, events)
     if share < GOOD_COVERAGE:
-        without = f"{events - identified:,} of {events:,} events get no identity, so Profile leaves them out."
+        without = f"{events - identified:,} of {events:,} events get no identity and stay only in the lake."
         (red if share < LEAST_COVERAGE else amber).append(without)
     light = Light.RED if red else Light.AMBER if amber else Light.GREEN
     return light, [*_some(red), *_some(amber)] or ["No objection to these identities was found."]
@@ -398,7 +398,7 @@ def _verdict(
 
 def _some(reasons: list[str]) -> list[str]:
     more = len(reasons) - _NAMED
-    return [*reasons[:_NAMED], *([f"{more:,} more of this sort; --json lists them."] if more > 0 else [])]
+    return [*reasons[:_NAMED], *([f"{more:,} more of this type; --json lists them."] if more > 0 else [])]
 
 
 def _by_kind(kinds: pd.Series[str]) -> dict[str, int]:

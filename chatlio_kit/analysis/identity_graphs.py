@@ -57,7 +57,7 @@ class IdentityGraphs:
 
         Args:
             columns: The ids of the events by namespace, all with the same index.
-            shown: How many of the largest graphs to describe.
+            shown: Number of the largest graphs to describe.
         """
         numbers, namespaces = _numbered(columns)
         roots = _roots(numbers, len(namespaces))

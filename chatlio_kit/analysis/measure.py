@@ -1,4 +1,4 @@
-"""All metrics of some tables, measured in calendar time and in business time."""
+"""All metrics of a set of tables, in calendar time and in business time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def measure(
     """Return the metrics of tables.
 
     Args:
-        tables: What ``read_tables`` or ``to_tables`` returned; edited frames are measured as they are.
+        tables: The result of ``read_tables`` or ``to_tables``; edited frames are measured unchanged.
         hours: Opening hours, such as ``"Mo-Fr 09:00-17:30; Sa 10:00-14:00"``, or ``24/7``. With them, each
             metric is also measured in business time.
         time_zone: IANA name of the zone of hours, days and months, such as ``"Europe/Berlin"``.
@@ -62,7 +62,7 @@ def measure(
 
 
 class Metrics(SheetDisplay):
-    """The metrics of some tables, displayed as an overview month by month.
+    """The metrics of a set of tables, displayed as a monthly overview.
 
     Args:
         frames: The five tables by name.
@@ -120,7 +120,7 @@ class Metrics(SheetDisplay):
         Args:
             metric: Its name.
             by: As in :meth:`frame`.
-            business: Whether to show business time.
+            business: If true, show business time.
             style: Matplotlib style sheet, such as ``"dark_background"``, or rcParams to change.
 
         Raises:
@@ -216,7 +216,7 @@ class Metrics(SheetDisplay):
 
     @cached_property
     def _span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-        """The first and last time at which something happened; None if nothing did."""
+        """The first and last time of an event; None if there are no events."""
         times = pd.concat(
             [self._frames["events"]["occurred_at"], self._frames["conversations"]["started_at"]]
         )
@@ -260,8 +260,8 @@ class Metrics(SheetDisplay):
         if from_slack := int(self._frames["conversations"]["has_feedback"].isna().sum()):
             notes.append(
                 f"{from_slack:,} conversations are known only from Slack, which records neither feedback nor "
-                "reports of unanswered chats: the shares of both, and of abandoned conversations, leave them "
-                "out."
+                "reports of unanswered chats: the shares of both, and of abandoned conversations, exclude "
+                "them."
             )
         return [*notes, f"times: {self.calendar.time_zone}"]
 

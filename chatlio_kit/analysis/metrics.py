@@ -1,4 +1,4 @@
-"""The metrics: from frames to frames, one function each.
+"""The metrics: functions that take frames and return frames.
 
 Each function takes tables and a :class:`~chatlio_kit.analysis.calendar.Calendar`, and returns a row for each
 conversation, reply or day that it measures, with the columns
@@ -81,7 +81,7 @@ def backlog(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Row
 
 
 def concurrency(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each conversation how many were open when it started, including itself.
+    """Return for each conversation the number of those open when it started, including itself.
 
     Conversations without a known end are left out.
     """
@@ -91,13 +91,13 @@ def concurrency(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) ->
 
 
 def visitor_messages(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return how many messages the visitor wrote in each conversation with a transcript."""
+    """Return the number of the visitor's messages in each conversation with a transcript."""
     chats = _with_transcript(_chats(conversations))
     return _rows(chats, chats["visitor_messages"], calendar)
 
 
 def agent_messages(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return how many messages agents wrote in each conversation with a transcript."""
+    """Return the number of agents' messages in each conversation with a transcript."""
     chats = _with_transcript(_chats(conversations))
     return _rows(chats, chats["agent_messages"], calendar)
 
@@ -139,7 +139,7 @@ def visitor_wait(conversations: pd.DataFrame, turns: pd.DataFrame, calendar: Cal
 
 
 def agent_wait(conversations: pd.DataFrame, turns: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return how long agents waited for the visitor's answers in each conversation, in seconds."""
+    """Return the time that agents waited for the visitor's answers in each conversation, in seconds."""
     return _of_conversations(_chats(conversations), _answered(turns, "agent"), "sum", calendar)
 
 
@@ -298,7 +298,7 @@ def _ended(chats: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open_at(ended: pd.DataFrame, times: pd.DatetimeIndex, *, side: Any) -> Any:
-    """Return how many conversations were open at each time: begun before it (right: or at it), not ended."""
+    """Return the number of conversations open at each time: begun before it (right: or at it), not ended."""
     starts, ends = ended["at"].sort_values(), ended[_ENDED_BY].sort_values()
     return np.searchsorted(starts, times, side=side) - np.searchsorted(ends, times, side="right")
 

@@ -48,7 +48,7 @@ def draw(metric: Metric, by: str, frame: pd.DataFrame, business: bool, style: St
         metric: The metric.
         by: Its groups.
         frame: The summary.
-        business: Whether to show business time.
+        business: If true, show business time.
         style: Matplotlib style sheet or rcParams.
 
     Raises:
@@ -87,7 +87,7 @@ def draw(metric: Metric, by: str, frame: pd.DataFrame, business: bool, style: St
 
 
 def finding(metric: Metric, by: str, frame: pd.DataFrame, business: bool = False) -> str:
-    """Return what a summary shows, as a sentence.
+    """Return a sentence about a summary's finding.
 
     For counts, the sentence names the highest group. For other metrics, it compares the last period with the
     one before, or the lowest group with the highest among those with at least a tenth of the largest group's

@@ -40,7 +40,7 @@ def summarize(
     """Return the rows of a metric summarized by group.
 
     Args:
-        rows: What the metric's function returned.
+        rows: The result of the metric's function.
         metric: Its name.
         by: One of :data:`~chatlio_kit.analysis.definitions.GROUPS`.
         calendar: Provides the time zone of days, months and hours.

@@ -37,11 +37,11 @@ from chatlio_kit.chatlio.rejections import Rejection, shortened
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 5_000_000
 PART_BYTES = 10_000_000
-"""As much of a file of lines, or of small files, is one part for another process."""
+"""Size in bytes of a part for another process, from a file of lines or from small files."""
 _PART_FILES = 500
 _PLAIN = re.compile(r"\.(?:ndjson|jsonl?|csv|log|txt)$", re.IGNORECASE)
 _PACKED_RATIO = 10
-"""As many times a file's size any other may unpack to; an estimate is enough."""
+"""Estimated maximum expansion of any other file, as a multiple of its size."""
 _EMPTY = Remark("is empty: no record was read from it", "files are empty: no record was read from them")
 _NESTED = "It is an archive within an archive. Unpack the outer one and read its contents"
 
@@ -57,7 +57,7 @@ class FileSlice:
         return len(self.records)
 
     def shifted(self, lines: int) -> FileSlice:
-        """Return the same records, so many lines further on in their file."""
+        """Return the same records, this many lines further on in their file."""
         return FileSlice(self.file, self.records.shifted(lines))
 
 
@@ -67,7 +67,7 @@ class RawBatch:
 
     Attributes:
         slices: Its records, by file.
-        rejected: What could not be read as a record.
+        rejected: The parts that could not be read as records.
     """
 
     slices: list[FileSlice] = field(default_factory=list)
@@ -94,7 +94,7 @@ class RawBatch:
 
 
 class ReadAtHome(Exception):
-    """An archive whose members get other names, which only the program that reads the export can give."""
+    """An error at an archive whose members get other names, which only the main process can assign."""
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Part:
     """A part of captures that another process reads from the same storage.
 
     Attributes:
-        captures: Its files, and what is noticed while they are read.
+        captures: Its files, and remarks collected while they are read.
         span: The part of its only file; None for whole files.
     """
 
@@ -136,7 +136,7 @@ class Captures:
         files: The files in reading order; an archive counts as one file.
         notes: Sentences about what was left out and about files without records, filled while reading.
         read: Number of records in each file, filled while reading.
-        unopened: Why files could not be opened, by name, filled while reading.
+        unopened: Reasons why files could not be opened, by name, filled while reading.
 
     Args:
         paths: Files, folders, patterns such as ``captures/**/*.ndjson``, and URLs; may be empty.
@@ -166,7 +166,7 @@ class Captures:
 
     @property
     def exclude(self) -> tuple[str, ...]:
-        """Patterns for what is not to be read."""
+        """Patterns for files not to be read."""
         return self._exclusion.patterns
 
     @property
@@ -182,7 +182,7 @@ class Captures:
         return others
 
     def with_fields(self, fields: Dialect | None) -> Captures:
-        """Return the same captures, to be read with the fields that the user named."""
+        """Return the same captures, to be read with the user's named fields."""
         others = copy(self)
         others._fields = fields
         return others
@@ -199,9 +199,9 @@ class Captures:
         self._add_notes()
 
     def parts(self) -> Iterator[Part]:
-        """Yield what other processes may read in any order, in the order in which its results count.
+        """Yield the parts that other processes may read in any order; their results count in this order.
 
-        ``add_part`` takes back what was noticed while a part was read; ``last_batches`` follows the last one.
+        ``add_part`` merges the remarks on each part; ``last_batches`` follows the last part.
         """
         self._begin()
         waiting: list[CaptureFile] = []
@@ -224,14 +224,14 @@ class Captures:
             yield self._part(waiting)
 
     def lines_before(self, part: Part) -> int | None:
-        """Return how many lines of its file precede a part.
+        """Return the number of lines that precede a part in its file.
 
-        None where an earlier part of the file broke off, so that this one does not count.
+        None if reading an earlier part of the file failed, so that this one does not count.
         """
         return self._lines.get(part.captures.files[0].name, 0)
 
     def add_part(self, part: Part) -> None:
-        """Add what was noticed while a part was read."""
+        """Merge the remarks from reading a part."""
         others = part.captures
         name = others.files[0].name
         if part.span is not None:
@@ -259,7 +259,7 @@ class Captures:
         yield from islice(part.batches(), count, None)
 
     def last_batches(self) -> Iterator[RawBatch]:
-        """Yield what is rejected only when all parts were read, and add the notes."""
+        """Yield rejections that are known only after all parts were read, and add the notes."""
         yield from self._batches(self._read_strays())
         self._add_notes()
 
@@ -270,7 +270,7 @@ class Captures:
 
     def _part(self, files: list[CaptureFile], span: LineSpan | None = None) -> Part:
         others = copy(self)
-        others._rename = str if self._rename is str else None  # it may hold a key, which goes nowhere
+        others._rename = str if self._rename is str else None  # it may hold a key
         others._exclusion = copy(self._exclusion)
         others._recoding = copy(self._recoding)
         shared = [replace(file, source=file.source.shared()) for file in files]
@@ -286,7 +286,7 @@ class Captures:
                 head, state = handle.read(PEEK), getattr(handle.raw, "state", None)
             if not are_lines(head, self._fields):
                 return []
-        except BREAKS:  # reading it reports why
+        except BREAKS:  # reading it reports the reason
             return []
         starts = range(0, file.size or 0, PART_BYTES)
         ends: list[int | None] = [*starts[1:], None]
@@ -325,7 +325,7 @@ class Captures:
             yield batch
 
     def _read_all(self) -> Iterator[tuple[CaptureFile, CaptureFile, Records | ReadFault]]:
-        """Yield what each file holds: the file, the file or its member, and the records."""
+        """Yield the contents of each file: the file, the file or its member, and the records."""
         for file in self.files:
             self.read[file.name] = 0
             for part, item in self._read_file(file):
@@ -333,7 +333,7 @@ class Captures:
                 yield file, part, item
 
     def _read_strays(self) -> Iterator[tuple[CaptureFile, CaptureFile, ReadFault]]:
-        """Yield a fault for each text: without any captures, they are rejected rather than left out."""
+        """Yield a fault for each text file: without any captures, these are rejected rather than left out."""
         if not self._has_records:
             strays, self._strays = self._strays, []
             for file, part in strays:
@@ -342,7 +342,7 @@ class Captures:
     def _read_span(
         self, file: CaptureFile, span: LineSpan
     ) -> Iterator[tuple[CaptureFile, CaptureFile, Records | ReadFault]]:
-        """Yield what a span of a file holds."""
+        """Yield the records in a span of a file."""
         self.read[file.name], self._has_records = 0, True
         try:
             with self._opened(file) as handle:
@@ -367,7 +367,7 @@ class Captures:
             raise
 
     def _add_notes(self) -> None:
-        """Add notes about what was left out while reading, one for each reason."""
+        """Add a note for each reason why files were left out."""
         if self._excluded:
             self.notes.append(note(f"--exclude, {len(self._excluded):,} in all", Names.of(self._excluded)))
         for pattern in sorted(self._exclusion.unused):
@@ -427,7 +427,7 @@ class Captures:
                     raise OSError(_NESTED)
                 head = handle.peek(PEEK)
                 open_again = member.open if member.can_reopen else None
-                if open_again is None and len(head) == part.size:  # it is in memory as a whole
+                if open_again is None and len(head) == part.size:  # all of it is in memory
                     open_again = partial(_in_memory, head)
                 if open_again is not None and is_stray(part.name, head, open_again):
                     self._strays.append((file, part))

@@ -30,7 +30,7 @@ class Dtype(StrEnum):
 
 
 class Privacy(StrEnum):
-    """How much a value reveals about a person."""
+    """Levels of what a value reveals about a person."""
 
     PLAIN = "plain"  # identifies no one; never redacted
     PSEUDONYM = "pseudonym"  # an id that identifies a person together with other data
@@ -65,14 +65,14 @@ class Field:
     Attributes:
         name: Column name, in snake_case.
         dtype: Type of the column.
-        privacy: How much it reveals about a person.
+        privacy: Level of what it reveals about a person.
         meaning: Description for the data dictionary.
         paths: Path in the payload, by payload shape; in ``messages``, path in the message.
         rule: Rule for its values; None if any value of the dtype is valid.
-        required: Whether every row has a value. ``required_in`` limits this to some payload shapes.
+        required: True if every row has a value. ``required_in`` limits this to some payload shapes.
         xdm: Path in XDM, relative to the schema's root; None if it is not sent.
         live: Shapes whose live dataflow may map it.
-        any_scalar: Whether numbers and booleans are accepted and converted to strings.
+        any_scalar: True if numbers and booleans are accepted and converted to strings.
         form: Structure of its values, where redaction depends on it.
         unsent: Value that is not sent, because it is the default.
     """
@@ -110,14 +110,15 @@ IP = Rule(
 PAST = Rule("a time that is not in the future", past=True)
 KINDS = Rule("one of the five kinds", allowed=tuple(Kind))
 SOURCES = Rule(
-    "where the event's time comes from",
+    "the source of the event's time",
     allowed=("ended_at", "received_at", "file_time", "visitor_created", "given", "slack_ts"),
 )
 AUTHORS = Rule("visitor, agent or unknown", allowed=("visitor", "agent", "unknown"))
 COUNT = Rule("zero or more", minimum=0)
 ORIGINS = Rule("webhook or slack_export", allowed=("webhook", "slack_export"))
 ENDS = Rule(
-    "what ended the chat in Slack", allowed=("channel_archive", "gap", "next_conversation", "last_message")
+    "the sign of the chat's end in Slack",
+    allowed=("channel_archive", "gap", "next_conversation", "last_message"),
 )
 
 _SHAPES = {"C": Shape.CONVERSATION, "O": Shape.OFFLINE, "T": Shape.TRANSCRIPT}
@@ -160,51 +161,51 @@ def _f(
 
 # fmt: off
 EVENTS: tuple[Field, ...] = (
-    _f("event_id", TEXT, PLAIN, "Id of the event, the same whenever the same event is read", DIGEST, required=True, xdm="_id"),
-    _f("kind", TEXT, PLAIN, "Which of Chatlio's five webhooks sent it", KINDS, required=True, xdm="eventType"),
-    _f("occurred_at", TIME, PLAIN, "When it happened, as well as that is known", PAST, required=True, xdm="timestamp"),
-    _f("occurred_at_source", TEXT, PLAIN, "Where occurred_at comes from", SOURCES, required=True),
-    _f("received_at", TIME, PLAIN, "When the webhook was captured", PAST),
-    _f("widget_id", TEXT, PLAIN, "The chat widget, where the capture names it"),
+    _f("event_id", TEXT, PLAIN, "Id of the event; rereading the event gives the same id", DIGEST, required=True, xdm="_id"),
+    _f("kind", TEXT, PLAIN, "Kind of event, after Chatlio's webhooks", KINDS, required=True, xdm="eventType"),
+    _f("occurred_at", TIME, PLAIN, "Time of the event, as precisely as known", PAST, required=True, xdm="timestamp"),
+    _f("occurred_at_source", TEXT, PLAIN, "Source of occurred_at", SOURCES, required=True),
+    _f("received_at", TIME, PLAIN, "Time at which the webhook was captured", PAST),
+    _f("widget_id", TEXT, PLAIN, "The chat widget, if the capture names it"),
     _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, C="conversationUUID", T="conversationUUID", live="T"),
-    _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, C="visitor.UUID", O="visitor.UUID", T="visitor.UUID", required="CO", live="CO"),
-    _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, when known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT", form=EMAIL),
-    _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle when no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
-    _f("user_id", TEXT, PERSONAL, "The site's own id of the visitor, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O", any_scalar=True),
-    _f("visitor_traits", JSON, CONTENT, "What the site passed about the visitor, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
-    _f("visitor_handle", TEXT, PSEUDONYM, "The nickname that Chatlio makes up for the visitor", C="visitor.handle", O="visitor.handle", T="visitor.handle", live="O"),
-    _f("user_agent", TEXT, PERSONAL, "The visitor's browser in its own words", C="visitor.userAgent", O="visitor.userAgent", T="visitor.userAgent", live="O"),
+    _f("visitor_id", TEXT, PSEUDONYM, "Chatlio's id of the visitor's browser", UUID, C="visitor.UUID", O="visitor.UUID", T="visitor.UUID", required="CO", live="CO"),
+    _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, if known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT", form=EMAIL),
+    _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle if no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
+    _f("user_id", TEXT, PERSONAL, "The visitor's id on the site, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O", any_scalar=True),
+    _f("visitor_traits", JSON, CONTENT, "Data about the visitor from the site, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
+    _f("visitor_handle", TEXT, PSEUDONYM, "The nickname that Chatlio generated for the visitor", C="visitor.handle", O="visitor.handle", T="visitor.handle", live="O"),
+    _f("user_agent", TEXT, PERSONAL, "The user agent string of the visitor's browser", C="visitor.userAgent", O="visitor.userAgent", T="visitor.userAgent", live="O"),
     _f("page_url", TEXT, PERSONAL, "The page the visitor was on", C="visitor.currentPage", O="visitor.currentPage", T="visitor.currentPage", live="O", form=URL),
     _f("referrer_url", TEXT, PERSONAL, "The page the visitor came from", C="visitor.referrerURL", O="visitor.referrerURL", T="visitor.referrerURL", live="O", form=URL),
-    _f("visitor_created_at", TIME, PLAIN, "When Chatlio first saw the visitor", PAST, C="visitor.createdAt", O="visitor.createdAt", T="visitor.createdAt", live="O"),
+    _f("visitor_created_at", TIME, PLAIN, "Time at which Chatlio first saw the visitor", PAST, C="visitor.createdAt", O="visitor.createdAt", T="visitor.createdAt", live="O"),
     _f("ip_address", TEXT, PERSONAL, "The visitor's IP address", IP, C="visitor.IPAddress", O="visitor.IPAddress", T="visitor.IPAddress", live="O"),
     _f("location", TEXT, PERSONAL, "City, region and country of the visitor", C="visitor.location", O="visitor.location", T="visitor.location", form=PLACE),
     _f("message", TEXT, CONTENT, "The text that triggered the event, or the offline message", C="message", O="message", live="CO"),
     _f("contact_name", TEXT, PERSONAL, "The name typed into the offline form", O="name", live="O"),
     _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the offline form", O="email", live="O", form=EMAIL),
-    _f("contact_mailbox", TEXT, PERSONAL, "Name and address of the offline form in one, as in \"Ana\" <ana@example.org>", O="emailPretty", live="O"),
+    _f("contact_mailbox", TEXT, PERSONAL, "Name and address from the offline form, as in \"Ana\" <ana@example.org>", O="emailPretty", live="O"),
     _f("subject", TEXT, CONTENT, "The subject of an offline message; older payloads only", O="subject"),
-    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel made for this visitor", C="channelId", T="channelId", live="CT"),
+    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel created for this visitor", C="channelId", T="channelId", live="CT"),
     _f("channel_name", TEXT, PSEUDONYM, "The name of the visitor's Slack channel", T="channelName", live="T"),
     _f("slack_channel_id", TEXT, PLAIN, "The shared Slack channel where new chats are announced", C="slackChannelId", live="C"),
     _f("slack_channel_name", TEXT, PLAIN, "The name of that shared channel", C="slackChannelName", live="C"),
     _f("slack_team_id", TEXT, PLAIN, "The Slack workspace; older payloads only", T="slackTeamID"),
-    _f("started_at", TIME, PLAIN, "When the chat started", PAST, T="startedAt", live="T"),
-    _f("ended_at", TIME, PLAIN, "When the chat ended", PAST, T="endedAt", live="T"),
-    _f("agent_email", TEXT, STAFF, "The e-mail address of one agent of the chat", T="agentEmail", live="T", form=EMAIL),
-    _f("agent_name", TEXT, STAFF, "The full name of that agent", T="agentName", live="T"),
-    _f("reply_to_email", TEXT, PERSONAL, "Where a reply would go; not always the visitor's address", T="replyToEmail", live="T", form=EMAIL),
+    _f("started_at", TIME, PLAIN, "Start of the chat", PAST, T="startedAt", live="T"),
+    _f("ended_at", TIME, PLAIN, "End of the chat", PAST, T="endedAt", live="T"),
+    _f("agent_email", TEXT, STAFF, "E-mail address of one of the chat's agents", T="agentEmail", live="T", form=EMAIL),
+    _f("agent_name", TEXT, STAFF, "Full name of that agent", T="agentName", live="T"),
+    _f("reply_to_email", TEXT, PERSONAL, "Address for replies; not always the visitor's", T="replyToEmail", live="T", form=EMAIL),
     _f("archive_url", TEXT, PSEUDONYM, "The Slack permalink of the chat", T="archiveUrl", live="T"),
     _f("command_words", JSON, CONTENT, "The words typed after the Slack command that sent the transcript, as a JSON array", T="extraData"),
-    _f("message_count", INTEGER, PLAIN, "How many messages the transcript holds", COUNT),
-    _f("message_ts", TEXT, PLAIN, "Which messages the transcript holds: their ts in the table messages, with blanks between", xdm=None),
-    _f("extra_fields", JSON, CONTENT, "Fields that Chatlio sent and this catalogue does not know, as JSON text"),
-    _f("origin", TEXT, PLAIN, "Where it was read from: a captured webhook, or a Slack export. Only the latter is sent; an event without it is a webhook's", ORIGINS, required=True, unsent="webhook"),
-    _f("ended_by", TEXT, PLAIN, "What ended the chat, where it was read from a Slack export", ENDS),
-    _f("start_is_whole", FLAG, PLAIN, "Whether a chat from a Slack export certainly has its beginning"),
-    _f("payload_digest", TEXT, PLAIN, "SHA-256 of the payload as it was captured", DIGEST, required=True, xdm=None),
+    _f("message_count", INTEGER, PLAIN, "Number of messages in the transcript", COUNT),
+    _f("message_ts", TEXT, PLAIN, "Messages in the transcript: their ts in the table messages, separated by spaces", xdm=None),
+    _f("extra_fields", JSON, CONTENT, "Fields sent by Chatlio that this catalogue does not list, as JSON text"),
+    _f("origin", TEXT, PLAIN, "Source of the event: a captured webhook or a Slack export. Only the latter is sent; an event without it comes from a webhook", ORIGINS, required=True, unsent="webhook"),
+    _f("ended_by", TEXT, PLAIN, "Sign of the chat's end, for chats from a Slack export", ENDS),
+    _f("start_is_whole", FLAG, PLAIN, "True if a chat from a Slack export is known to be complete at its start"),
+    _f("payload_digest", TEXT, PLAIN, "SHA-256 of the captured payload", DIGEST, required=True, xdm=None),
     _f("source_file", TEXT, PLAIN, "The file it was read from", required=True, xdm=None),
-    _f("source_record", INTEGER, PLAIN, "The number of the record in that file, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
+    _f("source_record", INTEGER, PLAIN, "Number of the record in that file, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
 )
 
 MESSAGES: tuple[Field, ...] = (
@@ -223,47 +224,47 @@ MESSAGES: tuple[Field, ...] = (
 
 CONVERSATIONS: tuple[Field, ...] = (
     _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, required=True, xdm=None),
-    _f("started_at", TIME, PLAIN, "When it started: the transcript's start, else the first event", required=True, xdm=None),
-    _f("ended_at", TIME, PLAIN, "When it ended; absent without a transcript", xdm=None),
+    _f("started_at", TIME, PLAIN, "Start, from the transcript or else the first event", required=True, xdm=None),
+    _f("ended_at", TIME, PLAIN, "End; missing without a transcript", xdm=None),
     _f("duration_seconds", NUMBER, PLAIN, "Seconds from start to end", xdm=None),
     _f("first_response_seconds", NUMBER, PLAIN, "Seconds from the visitor's first message to the agent's first answer", COUNT, xdm=None),
-    _f("visitor_id", TEXT, PSEUDONYM, "The visitor, where an event of the conversation names one", UUID, xdm=None),
+    _f("visitor_id", TEXT, PSEUDONYM, "The visitor, if an event of the conversation names one", UUID, xdm=None),
     _f("page_url", TEXT, PERSONAL, "The page it started on", xdm=None, form=URL),
-    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel made for the visitor", xdm=None),
-    _f("agent_name", TEXT, STAFF, "The agent that the fullest transcript names", xdm=None),
+    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel created for the visitor", xdm=None),
+    _f("agent_name", TEXT, STAFF, "The agent named in the most complete transcript", xdm=None),
     _f("agent_email", TEXT, STAFF, "That agent's e-mail address", xdm=None, form=EMAIL),
-    _f("answered_by", TEXT, STAFF, "The name shown beside the first message of an agent", xdm=None),
+    _f("answered_by", TEXT, STAFF, "Name shown next to the first message by an agent", xdm=None),
     _f("visitor_messages", INTEGER, PLAIN, "Messages written by the visitor", COUNT, required=True, xdm=None),
     _f("agent_messages", INTEGER, PLAIN, "Messages written by agents", COUNT, required=True, xdm=None),
     _f("unknown_messages", INTEGER, PLAIN, "Messages whose author is unknown", COUNT, required=True, xdm=None),
-    _f("transcripts", INTEGER, PLAIN, "How many of its transcripts were read; the fullest one is shown", COUNT, required=True, xdm=None),
-    _f("origin", TEXT, PLAIN, "Where the transcript that is shown was read from; absent without a transcript", ORIGINS, xdm=None),
-    _f("ended_by", TEXT, PLAIN, "What ended it, where that transcript comes from a Slack export", ENDS, xdm=None),
-    _f("start_is_whole", FLAG, PLAIN, "Whether that transcript certainly has its beginning", xdm=None),
-    _f("was_unanswered", FLAG, PLAIN, "Whether Chatlio reported that nobody answered in time; missing if only Slack has the conversation", xdm=None),
-    _f("has_feedback", FLAG, PLAIN, "Whether the visitor left feedback; missing if only Slack has the conversation", xdm=None),
+    _f("transcripts", INTEGER, PLAIN, "Number of its transcripts that were read; the most complete one is shown", COUNT, required=True, xdm=None),
+    _f("origin", TEXT, PLAIN, "Source of the transcript shown; missing without a transcript", ORIGINS, xdm=None),
+    _f("ended_by", TEXT, PLAIN, "Sign of its end, if that transcript comes from a Slack export", ENDS, xdm=None),
+    _f("start_is_whole", FLAG, PLAIN, "True if that transcript is known to be complete at its start", xdm=None),
+    _f("was_unanswered", FLAG, PLAIN, "True if Chatlio reported that no agent answered in time; missing if only Slack has the conversation", xdm=None),
+    _f("has_feedback", FLAG, PLAIN, "True if the visitor left feedback; missing if only Slack has the conversation", xdm=None),
 )
 
 VISITORS: tuple[Field, ...] = (
-    _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, required=True, xdm=None),
+    _f("visitor_id", TEXT, PSEUDONYM, "Chatlio's id of the visitor's browser", UUID, required=True, xdm=None),
     _f("visitor_email", TEXT, PERSONAL, "Latest known e-mail address", xdm=None, form=EMAIL),
     _f("visitor_name", TEXT, PERSONAL, "Latest known name", xdm=None),
     _f("user_id", TEXT, PERSONAL, "Latest known id of the visitor on the site", xdm=None),
     _f("visitor_traits", JSON, CONTENT, "Latest known traits, as JSON text", xdm=None),
-    _f("visitor_handle", TEXT, PSEUDONYM, "Latest nickname made up by Chatlio", xdm=None),
+    _f("visitor_handle", TEXT, PSEUDONYM, "Latest nickname generated by Chatlio", xdm=None),
     _f("user_agent", TEXT, PERSONAL, "Latest browser", xdm=None),
     _f("ip_address", TEXT, PERSONAL, "Latest IP address", xdm=None),
     _f("location", TEXT, PERSONAL, "Latest city, region and country", xdm=None, form=PLACE),
-    _f("visitor_created_at", TIME, PLAIN, "When Chatlio first saw the visitor", xdm=None),
+    _f("visitor_created_at", TIME, PLAIN, "Time at which Chatlio first saw the visitor", xdm=None),
     _f("first_seen_at", TIME, PLAIN, "The visitor's first event in this export", required=True, xdm=None),
     _f("last_seen_at", TIME, PLAIN, "The visitor's last event in this export", required=True, xdm=None),
-    _f("conversations", INTEGER, PLAIN, "How many conversations the visitor had", COUNT, required=True, xdm=None),
-    _f("events", INTEGER, PLAIN, "How many events name the visitor", COUNT, required=True, xdm=None),
+    _f("conversations", INTEGER, PLAIN, "Number of conversations with the visitor", COUNT, required=True, xdm=None),
+    _f("events", INTEGER, PLAIN, "Number of events that name the visitor", COUNT, required=True, xdm=None),
 )
 
 OFFLINE_MESSAGES: tuple[Field, ...] = (
     _f("event_id", TEXT, PLAIN, "Id of the event", DIGEST, required=True, xdm=None),
-    _f("occurred_at", TIME, PLAIN, "When it was left", required=True, xdm=None),
+    _f("occurred_at", TIME, PLAIN, "Time at which it was left", required=True, xdm=None),
     _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser", UUID, xdm=None),
     _f("contact_name", TEXT, PERSONAL, "The name typed into the form", xdm=None),
     _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the form", xdm=None, form=EMAIL),

@@ -1,4 +1,4 @@
-"""Event ids: the same whenever and wherever an event is read.
+"""Event ids, which do not depend on when or where an event is read.
 
 An id is the SHA-256, in lower-case hex, of UTF-8 text:
 
@@ -44,10 +44,10 @@ def event_id(
 
     Args:
         kind: The event's kind.
-        payload: What Chatlio sent.
+        payload: The body that Chatlio sent.
         body: The payload in canonical form.
         widget: The widget that the capture names, if any.
-        received: When it was captured, RFC 3339 UTC with microseconds, if known.
+        received: Time of capture, RFC 3339 UTC with microseconds, if known.
     """
     own = id_parts_of(kind, payload)
     return digest(own or id_parts_from_body(kind, body, widget=widget, received=received))

@@ -1,8 +1,9 @@
-"""The rules for identities: which fields may identify a visitor, which values count, and which id is primary.
+"""The rules for identities: permitted fields, valid values, and the choice of the primary id.
 
-Identities attach events to people, and a careless one merges strangers. Agents, Slack ids, reply-to addresses
-and conversations are therefore never identities; values that Identity Service blocks are omitted; an event
-has at most one id in a namespace; and an e-mail address, which visitors type themselves, is never primary.
+Identities attach events to people, and a careless one merges different people. Agents, Slack ids, reply-to
+addresses and conversations are therefore never identities; values that Identity Service blocks are omitted;
+an event has at most one id in a namespace; and an e-mail address, which visitors type themselves, is never
+primary.
 
 Source: Identity Service: namespaces, guardrails, linking logic; XDM: identityMap.
 """
@@ -39,7 +40,7 @@ _SYNTAX = re.compile(r"(?P<field>[a-z_]+|traits\.[\w-]+)=(?P<namespace>[A-Za-z0-
 _LONGEST = 1024
 _BLOCKED = frozenset({"null", "anonymous", "invalid"})
 _PLACEHOLDERS = frozenset({"undefined", "none", "nan", "unknown", "n/a", "guest"})
-"""Placeholders that the platform does not block but that would merge strangers."""
+"""Placeholders that the platform does not block but that would merge different people."""
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UUID = re.compile(str(UUID.pattern))
@@ -56,7 +57,7 @@ _NEVER = {
 
 
 class Flaw(StrEnum):
-    """Why a value cannot be an identity."""
+    """Reasons why a value cannot be an identity."""
 
     BLANK = "blank"
     BLOCKED = "blocked"
@@ -80,11 +81,11 @@ class Identity:
 
     @property
     def is_email(self) -> bool:
-        """Whether its values are e-mail addresses, which are never primary."""
+        """True if its values are e-mail addresses, which are never primary."""
         return self.namespace in (EMAIL, HASHED_EMAIL) or self.field in EMAILS
 
     def read(self, value: str | None) -> tuple[str | None, Flaw | None]:
-        """Return a value as it is sent, or the reason why it cannot be an identity."""
+        """Return a value in the form that is sent, or the reason why it cannot be an identity."""
         plain = "" if value is None else value.strip()
         if not plain:
             return None, Flaw.BLANK
@@ -111,7 +112,7 @@ class IdentityColumn:
 
     Attributes:
         namespace: The namespace's code.
-        is_email: Whether the ids are e-mail addresses, which are never primary.
+        is_email: True if the ids are e-mail addresses, which are never primary.
         ids: The id of each event, with the events' index; missing for events without one.
     """
 
@@ -194,7 +195,7 @@ def field_values(events: pd.DataFrame, field: str) -> pd.Series[str]:
 
 
 class ConversationVisitors:
-    """The visitor of each conversation, as its events name them; none if they name several."""
+    """The visitor named by the events of each conversation; none if they name several."""
 
     def __init__(self) -> None:
         self._pairs: list[pd.DataFrame] = []

@@ -1,4 +1,4 @@
-"""The five kinds of event, the three payload shapes, and how both are recognised.
+"""The five kinds of event, the three payload shapes, and their recognition.
 
 Chatlio's payloads have no event type, and three of the five kinds share one shape (Chatlio documentation:
 webhooks, chat transcripts). The kind must therefore come from outside the body.
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What an event reports: one kind for each of Chatlio's five webhooks."""
+    """The kinds of events: one for each of Chatlio's five webhooks."""
 
     TRANSCRIPT = "transcript"
     OFFLINE_MESSAGE = "offline_message"
@@ -65,7 +65,7 @@ def event_type(kind: str) -> str:
 
 @cache
 def kind_of_shape(shape: Shape) -> Kind | None:
-    """Return the kind of a shape that has only one; otherwise None."""
+    """Return the kind of a shape that has only one, else None."""
     kinds = [kind for kind, its_shape in SHAPE_OF.items() if its_shape is shape]
     return kinds[0] if len(kinds) == 1 else None
 

@@ -1,8 +1,8 @@
 """The data usage label of each field, by privacy class.
 
 Adobe's core labels are: ``I1``, identifies or contacts a person directly; ``I2``, does so together with other
-data; ``S2``, names a broad area. Free text has no label: which contract restricts it is for the customer to
-decide. ``C12`` forbids every export, including reading rows back, so no field has it.
+data; ``S2``, names a broad area. Free text has no label: the customer decides on the contract
+that restricts it. ``C12`` forbids every export, including reading rows back, so no field has it.
 
 Source: data usage labels reference.
 """

@@ -28,7 +28,7 @@ class WrittenNumber:
 
 
 def is_double(text: str) -> bool:
-    """Whether a double represents a decimal number exactly."""
+    """Return whether a double represents a decimal number exactly."""
     try:
         return Decimal(text) == Decimal(repr(float(text)))
     except InvalidOperation:  # an exponent beyond Decimal's range

@@ -1,4 +1,4 @@
-r"""One person's ids and addresses, or one channel's conversations, and whether a string contains them.
+r"""One person's ids and addresses, or one channel's conversations, and the search for them in strings.
 
 An address has many forms: other letter case, percent-encoded once or twice, ``\u0040`` in JSON, ``&#64;`` in
 HTML, a Punycode domain, or another Unicode normalization. Strings are decoded before they are compared, and
@@ -43,7 +43,7 @@ class Person:
     Args:
         visitor_id: The visitor's id in Chatlio, one per browser.
         email: An e-mail address.
-        redaction: How values were redacted; with its key, keyed hashes of these names count too.
+        redaction: The redaction of the values; with its key, keyed hashes of these names count too.
         channel: A Slack channel's id. It identifies the conversations held there, not their visitor. Only a
             conversation's own channel counts, because another chat may mention it.
 
@@ -93,7 +93,7 @@ class Person:
         }
 
     def restore(self, known: Mapping[str, Iterable[str]]) -> None:
-        """Add what :meth:`as_dict` returned."""
+        """Add the result of :meth:`as_dict`."""
         for sort in self._names:
             self.add(sort, known.get(sort, ()))
         self._add_aliases(known["aliases"])
@@ -125,7 +125,7 @@ class Person:
         self._loose = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])") if either else None
 
     def is_named_in(self, text: str) -> bool:
-        """Whether a string, possibly JSON, HTML or a URL, names the person or one of their events."""
+        """Return whether a string, possibly JSON, HTML or a URL, names the person or one of their events."""
         plain = fold(text)
         return (
             self._has_id(plain)
@@ -135,11 +135,11 @@ class Person:
         )
 
     def quoted_in(self, text: str) -> bool:
-        """Whether a string names the person, or repeats a message about one of their events."""
+        """Return whether a string names the person, or repeats a message about one of their events."""
         return self.is_named_in(text) or any(words in text for words in self.words | self.fields)
 
     def names_file(self, name: str) -> bool:
-        """Whether a file's name may contain one of the names; the end of an address within it is unknown."""
+        """Return whether a file's name may contain a name; the end of an address within it is unknown."""
         plain = fold(name)
         return (
             self._has_id(plain)
@@ -148,7 +148,7 @@ class Person:
         )
 
     def is_in_bytes(self, content: bytes) -> bool:
-        """Whether bytes, such as a database's pages, contain one of the names unencoded."""
+        """Return whether bytes, such as a database's pages, contain one of the names unencoded."""
         plain = content.lower().decode("latin-1")
         return (
             self._has_id(plain)
@@ -195,16 +195,16 @@ class Person:
         return self._fields - self._common_fields
 
     def is_name(self, value: str) -> bool:
-        """Whether a value is exactly one of the names."""
+        """Return whether a value is exactly one of the names."""
         plain = fold(value).strip()
         return plain in self._whole or plain in self._others
 
     def is_channel(self, value: str) -> bool:
-        """Whether a value is exactly the channel's id."""
+        """Return whether a value is exactly the channel's id."""
         return bool(self._channels) and fold(value).strip() in self._channels
 
     def among(self, events: pd.DataFrame) -> pd.Series[bool]:
-        """Return which events have the person as visitor or contact, or belong to their conversations.
+        """Return a mask of events that have the person as visitor or contact, or are in their conversations.
 
         Events of the channel count too.
         """
@@ -220,7 +220,7 @@ class Person:
         return any(value in self._whole or value in self.events for value in ids)
 
     def _has_cut_name(self, plain: str) -> bool:
-        """Whether a string contains a truncated name: before an ellipsis, or where long names are cut."""
+        """Return whether a string contains a truncated name: before an ellipsis, or at the maximum length."""
         ends = [ellipsis.start() for ellipsis in _CUT.finditer(plain)]
         ends += [len(plain)] if len(plain) >= _CUT_NAMES else []
         return any(_ends_in_part(plain[:end], name) for end in ends for name in self._others)
@@ -250,7 +250,7 @@ def _label(label: re.Match[str]) -> str:
 
 
 def _ends_in_part(text: str, name: str) -> bool:
-    """Whether a string ends with the beginning of a name, long enough to be recognised."""
+    """Return whether a string ends with the beginning of a name, long enough to be recognised."""
     least = min(name.find("@") + 1 or _SHORTEST_CUT, _SHORTEST_CUT)
     parts = (name[:size] for size in range(len(name) - 1, least - 1, -1))
     return any(text.endswith(part) and not re.search(r"[\w.+%-]$", text[: -len(part)]) for part in parts)

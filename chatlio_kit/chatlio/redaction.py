@@ -73,7 +73,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Redaction:
-    """How each privacy class is redacted.
+    """The redaction of each privacy class.
 
     Attributes:
         ways: Way by class; other classes are kept.
@@ -120,7 +120,7 @@ class Redaction:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is redacted."""
+        """True if anything is redacted."""
         return bool(self.ways)
 
     def way_of(self, privacy: Privacy) -> Way:
@@ -160,7 +160,7 @@ class Redaction:
         return rows, +counts
 
     def rejection(self, rejection: Rejection) -> Rejection:
-        """Return a rejection without the record's values: only where it is, the rule, and what to do."""
+        """Return a rejection without the record's values: only its location, the rule, and the next step."""
         reason = rejection.reason
         names_files_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
         # an earlier run may have stored file names that this one redacts
@@ -172,7 +172,7 @@ class Redaction:
     def file_name(self, name: str) -> str:
         """Redact a file's name: a part of its path that contains ``@`` is redacted as a personal value.
 
-        Such a part may contain an e-mail address, but where it begins is unknown. A file needs a name, so
+        Such a part may contain an e-mail address with an unknown beginning. A file needs a name, so
         ``drop`` masks here.
         """
         way = self.way_of(Privacy.PERSONAL)
@@ -251,7 +251,7 @@ def masked(value: str, column: Field) -> str:
 
 
 def left_by_mask(column: Field) -> str:
-    """Return a description of what a mask leaves of a column's values."""
+    """Describe the part of a column's values that a mask leaves."""
     if column.rule is UUID:
         return "the SHA-256 of the id, in the form of an id, so that tables still join"
     if column.rule is IP:
@@ -292,13 +292,13 @@ def _page(url: str) -> str:
 
 
 def _hides_more(part: str) -> bool:
-    """Whether a segment of a URL's path contains an address, free text or a query rather than a name."""
+    """Return whether a segment of a URL's path contains an address, text or a query rather than a name."""
     plain = decoded(part)
     return any(mark in plain for mark in "@?#=&") or re.search(r"\s", part) is not None
 
 
 def _speaks(part: str) -> bool:
-    """Whether a segment of a path may contain an e-mail address, however often its ``@`` is encoded."""
+    """Return whether a segment of a path may contain an address, even with a multiply encoded ``@``."""
     return "@" in decoded(part)
 
 

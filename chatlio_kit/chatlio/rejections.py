@@ -1,4 +1,4 @@
-"""Rejections: records that were not accepted, and why."""
+"""Rejections: records that were not accepted, with the reasons."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ HINTS: dict[Reason, str] = {
         "right export, or read it without these captures."
     ),
 }
-"""What to do about a rejected record, without any of its values."""
+"""Advice on a rejected record, without any of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Rejection:
         record: Its number in that file, from 1.
         reason: One of :class:`Reason`.
         field: Path in the payload, e.g. ``messages[3].ts``; None if the whole record is meant.
-        detail: A message: what was found, what was expected and what to do.
+        detail: A message with the problem, the expectation and the next step.
         raw: The record as read; None where values are redacted.
     """
 

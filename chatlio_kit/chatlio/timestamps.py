@@ -59,7 +59,7 @@ def _after_leap(parts: re.Match[str], offset: str) -> str | None:
 
 
 def is_absent(text: str | None) -> bool:
-    """Whether a timestamp means that there is no time."""
+    """Return whether a timestamp means that there is no time."""
     return not text or text.startswith(UNSET_YEAR)
 
 

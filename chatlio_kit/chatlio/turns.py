@@ -34,7 +34,7 @@ _TEXT, _MAIN = "free-form-text", "main"
 
 
 def turn_row_id(conversation_id: str, ts: str) -> str:
-    """Return the id of a message's row: the same whenever the message is read."""
+    """Return the id of a message's row, which does not depend on when it is read."""
     return sha256(f"turn|{conversation_id}|{ts}".encode()).hexdigest()
 
 
@@ -59,7 +59,7 @@ def feedback(conversation_id: str, text: str | None) -> Json:
 
 
 def agentic(widget: str | None, agent_id: str | None = None, name: str | None = None) -> Json:
-    """Return the ``agenticExperience`` object: the chat and, in a response, who answered."""
+    """Return the ``agenticExperience`` object: the chat and, in a response, the agent."""
     agent = {key: value for key, value in (("agentID", agent_id), ("name", name)) if value}
     experience: Json = {"name": "Chatlio", "environment": "prod"}
     if widget:

@@ -1,4 +1,4 @@
-"""The same steps as commands: ``chatlio-kit``."""
+"""The command line: ``chatlio-kit``."""
 
 from chatlio_kit.cli.group import main
 

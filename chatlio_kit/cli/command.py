@@ -1,4 +1,4 @@
-"""What commands share: common options, and the output of results."""
+"""Common options of commands, and the output of results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chatlio_kit.tables import Export
 
 _IDLE_SECONDS = 60.0
-"""How long an unused local platform keeps running after a command."""
+"""Seconds that an unused local platform keeps running after a command."""
 
 KINDS = click.Choice([str(kind) for kind in Kind])
 PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
@@ -75,7 +75,7 @@ _CAPTURE_OPTIONS = (
     click.option(
         "--contract",
         metavar="MODES",
-        help="How to treat undocumented fields: evolve (keep them, the default), freeze (reject the record) "
+        help="Treatment of undocumented fields: evolve (keep them, the default), freeze (reject the record) "
         "or discard_value (leave them out); or by table, as in events=freeze.",
     ),
     click.option(
@@ -117,7 +117,7 @@ class Context:
 
     @property
     def is_aep(self) -> bool:
-        """Whether Experience Platform is selected, by the option or by the environment."""
+        """True if Experience Platform is selected, by the option or by the environment."""
         return (self.platform or os.environ.get("CHATLIO_KIT_PLATFORM")) == AEP
 
     def open(self) -> Platform:

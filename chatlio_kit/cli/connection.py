@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--turns",
     is_flag=True,
-    help="Create what conversation turns for Customer Journey Analytics need, instead of everything else.",
+    help="Create only the objects for conversation turns in Customer Journey Analytics.",
 )
 @click.option("--labels", is_flag=True, help="Write data usage labels, if the registry accepts them.")
 @capture_options
@@ -105,7 +105,7 @@ def connect(
         return CommandResult(content, _text(audit, plan, unchanged if plan.changes else None))
     if plan.enables_profile and confirm is None and not context.as_json:
         plan.require_audit(audit, despite_audit=despite_audit)
-        require_leave(plan.platform, production)  # before the prompt, whose answer would not matter
+        require_leave(plan.platform, production)  # before the prompt, whose answer could not matter
         click.echo(visible(_text(audit, plan), keep="\n"), err=True)
         confirm = click.prompt("Feeding Profile can never be undone. The connection's name", err=True)
     connection = plan.apply(production=production, audit=audit, despite_audit=despite_audit, confirm=confirm)
@@ -137,7 +137,7 @@ def _audit(
     context: Context, captures: CaptureOptions, paths: tuple[str, ...], identities: tuple[str, ...]
 ) -> IdentityAudit:
     if not identities:
-        raise UsageError("CAPTURES are read to audit identities, but none is named. Add --identity.")
+        raise UsageError("CAPTURES are read to audit identities, but no identity is named. Add --identity.")
     audits = import_module(
         "chatlio_kit.analysis.identity_audit"
     )  # imported here because it takes a second to load
@@ -173,7 +173,7 @@ def disconnect(context: Context, name: str, yes: bool, production: bool) -> Comm
     platform = context.open()
     if not yes:
         removals = list_removals(platform, name)
-        require_leave(platform, production)  # before the prompt, whose answer would not matter
+        require_leave(platform, production)  # before the prompt, whose answer could not matter
         click.echo(str(removals), err=True)
         if context.as_json or not click.confirm("Remove these?", err=True):
             raise UsageError("Nothing was removed. Use --yes to remove without confirmation.")

@@ -1,4 +1,4 @@
-"""The commands for single chats: reading them, and tracing what became of one."""
+"""The commands for single chats: read them, and trace the status of one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def explore(
 ) -> CommandResult:
     """Write a page for searching, filtering and reading the conversations in tables from convert.
 
-    The page works offline. If the state folder has a ledger, the page shows what became of each event.
+    The page works offline. If the state folder has a ledger, the page shows the status of each event.
     """
     explorer = run_explore(tables, state=context.state, query=query, since=since, until=until, limit=limit)
     path = explorer.save(tables / EXPLORER if out is None else path_ending_in(".html", "out", out))
@@ -66,9 +66,9 @@ def explore(
 def trace(
     context: Context, what: str, paths: tuple[str, ...], tables: tuple[Path, ...], captures: CaptureOptions
 ) -> CommandResult:
-    """Show what became of WHAT: an event, conversation or visitor id, an e-mail address, or file:record.
+    """Show what happened to WHAT: an event, conversation or visitor id, an e-mail address, or file:record.
 
-    Every step is shown, from the record to the row in the dataset, or the reason why it is missing. Name
+    Every step is shown, from the record to the row in the dataset, with a reason if it is missing. Name
     tables, or the captures that were sent, to find the events of a conversation, visitor or address. Exit
     code 1 means that nothing is known about it.
     """

@@ -21,7 +21,7 @@ from chatlio_kit.jobs.forget import forget as run_forget
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
-@click.option("--visitor-id", help="The visitor to forget, by Chatlio's id for the browser.")
+@click.option("--visitor-id", help="Forget the visitor with this id, which Chatlio gives to a browser.")
 @click.option("--email", help="Forget everyone with this e-mail address.")
 @click.option("--channel", help="Forget the conversations in the Slack channel with this id (C...).")
 @click.option(
@@ -55,21 +55,22 @@ def forget(
     """Erase one person, or one Slack channel, from the state folder and the local platform.
 
     With --platform aep, their rows are also deleted there by record delete, if the connection has identities;
-    the report is based on a read-back. Without identities, it says what cannot be done.
+    the report is based on a read-back. Without identities, the report lists what cannot be deleted.
 
     Name the captures that were sent, with the options of that backfill, so that the person's rows in the
     ledger can be found. The captures themselves are not changed; the report lists what to remove from them.
-    Tables are changed if --tables names them. Exit code 1 means that no one was found.
+    Tables are changed if --tables names them. Exit code 1 means that no match was found.
     """
     if not yes and (visitor_id or email or channel):
-        in_tables = "".join(f", and the tables in {str(folder)!r}" for folder in tables)
-        whom = "this channel" if channel and not (visitor_id or email) else "this person"
-        click.echo(f"What {str(context.state)!r} keeps of {whom}{in_tables} will be gone for good.", err=True)
+        in_tables = "".join(f" and the tables in {str(folder)!r}" for folder in tables)
+        target = "this channel" if channel and not (visitor_id or email) else "this person"
+        state = repr(str(context.state))
+        click.echo(f"All data about {target} in {state}{in_tables} will be erased for good.", err=True)
         if context.as_json or not click.confirm("Erase it?", err=True):
             raise UsageError("Nothing was erased. Use --yes to erase without confirmation.")
     options = asdict(captures)
     has_export = options.pop("slack") is not None
-    options.pop("cluster", None)  # one person is found here
+    options.pop("cluster", None)  # the search for a person runs locally
     result = run_forget(
         captures.export(paths) if has_export else paths,
         email=email,

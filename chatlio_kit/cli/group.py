@@ -38,7 +38,7 @@ _GROUPS = {
             "identities.identities",
             "Check whether identities would give events the right people.",
         ),
-        "forget": ("forget.forget", "Erase one person from everything that is stored here."),
+        "forget": ("forget.forget", "Erase one person from local storage."),
     },
     "Rehearse and check": {
         "local-platform": ("local_platform.local_platform_group", "Run the local platform on its own."),
@@ -50,7 +50,7 @@ _COMMANDS = {name: command for group in _GROUPS.values() for name, command in gr
 
 
 class _LazyGroup(click.Group):
-    """Commands in the order of use, each imported when it is named, because imports dominate a short run."""
+    """Commands in the order of use, each imported on first use, because imports dominate short runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)

@@ -28,14 +28,14 @@ _LANGUAGE = click.option(
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--run", "name", metavar="NAME", help="Run this one, such as 02, and store what it shows.")
+@click.option("--run", "name", metavar="NAME", help="Run this one, such as 02, and store its outputs.")
 @_LANGUAGE
 @command
 def notebooks(_: Context, folder: Path, name: str | None, language: str) -> CommandResult:
     """Put the guided notebooks into a folder.
 
-    A file that is there and differs is left alone, so your own work is never overwritten. With --run, one of
-    them is run from top to bottom, and its file then holds what it shows.
+    An existing file that differs is left unchanged, so your own work is never overwritten. With --run, one of
+    them is run from top to bottom, and its outputs are stored in its file.
     """
     files = write_notebooks(folder, language)
     content = files.as_dict()

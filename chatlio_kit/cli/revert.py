@@ -32,6 +32,6 @@ def revert(context: Context, run: int, name: str, yes: bool, production: bool, w
     if not yes:
         click.echo(f"The rows of run {run} will be gone from {connection.destination}.", err=True)
         if context.as_json or not click.confirm("Revert it?", err=True):
-            raise UsageError("Nothing was reverted. To revert without a question, add --yes.")
+            raise UsageError("Nothing was reverted. Use --yes to revert without confirmation.")
     result = run_revert(connection, run, production=production, wait=wait, quiet=context.as_json)
     return CommandResult(result.as_dict(), result, result.exit_code)

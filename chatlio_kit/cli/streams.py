@@ -1,4 +1,4 @@
-"""Handle standard streams in any encoding, whether closed, full, or without a reader.
+"""Standard streams in any encoding, even if closed, full, or without a reader.
 
 stderr is for people: a job does not fail because its progress cannot be shown. stdout is for the result, and
 a result that cannot be written is a failure.
@@ -54,7 +54,7 @@ def write_answer(text: str) -> str | None:
 
 
 def discard_stdout() -> None:
-    """Discard what is left in stdout's buffer, because Python would try again to write it on exit."""
+    """Discard the rest of stdout's buffer, because Python would try to write it again on exit."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -90,7 +90,7 @@ def _plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class _LossyWriter(io.RawIOBase):
-    """Writes to a stream and drops what cannot be written."""
+    """A writer that drops output that its stream cannot accept."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

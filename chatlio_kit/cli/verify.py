@@ -1,4 +1,4 @@
-"""The command that compares a sandbox with what the client relies on."""
+"""The command that checks the client's assumptions in a sandbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatlio_kit.jobs.verify import verify_sandbox as run_verify
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="List every call and make none.")
+@click.option("--dry-run", is_flag=True, help="List every call without making any.")
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -28,10 +28,10 @@ from chatlio_kit.jobs.verify import verify_sandbox as run_verify
 )
 @command
 def verify_sandbox(context: Context, dry_run: bool, record: Path | None, wait: float) -> CommandResult:
-    """Compare a development sandbox with what the client relies on.
+    """Check the client's assumptions in a development sandbox.
 
-    It makes objects of its own, compares the answers with docs/evidence.md, and removes the objects again. A
-    production sandbox is refused, and no option changes that. Exit code 3 says that an answer differs.
+    It creates its own objects, compares the answers with docs/evidence.md, and removes the objects. A
+    production sandbox is refused, and no option changes that. Exit code 3 means that an answer differs.
     """
     if dry_run:
         calls = [{"case": case.name, "call": case.call, "relies": case.relies} for case in CASES]

@@ -48,7 +48,7 @@ def _a_kind(name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where events land, as the ledger names it.
+    """The destination of events, as the ledger names it.
 
     Attributes:
         platform: ``local``, or the platform's URL.
@@ -66,7 +66,7 @@ class Destination:
 
     @property
     def is_for_turns(self) -> bool:
-        """Whether it takes conversation turns or their feedback instead of events."""
+        """True if it takes conversation turns or their feedback instead of events."""
         return bool(ResourceNames(self.name).part)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Dataflow:
         mapping_set_id: The mapping set that it applies.
         source_connection_id: Its source connection.
         target_connection_id: Its target connection.
-        changed_at: When it last changed, in milliseconds since 1970.
+        changed_at: Time of the last change, in milliseconds since 1970.
     """
 
     kind: Kind
@@ -98,7 +98,7 @@ class Dataflow:
 
     @property
     def changed(self) -> datetime:
-        """When it last changed, by the platform's clock."""
+        """Time of the last change, by the platform's clock."""
         return _moment(self.changed_at)
 
     @property
@@ -129,8 +129,8 @@ class Connection(SheetDisplay):
         field_group_id: The field group.
         live: The dataflow that Chatlio's webhooks post to, by kind.
         history: The dataflow that files are streamed through, by kind; created when first needed.
-        schema_changed_at: When the schema last changed, in milliseconds since 1970; 0 if never.
-        people: The identities in its events, and whether they feed Profile.
+        schema_changed_at: Time of the schema's last change, in milliseconds since 1970; 0 if there was none.
+        people: The identities in its events, and their use in Profile.
         live_without_identity: Kinds whose live dataflow carries no identity, although history does.
         feedback: The connection for feedback, if it was just created for turns.
     """
@@ -150,11 +150,11 @@ class Connection(SheetDisplay):
 
     @property
     def is_for_turns(self) -> bool:
-        """Whether it takes conversation turns or their feedback instead of events."""
+        """True if it takes conversation turns or their feedback instead of events."""
         return self.destination.is_for_turns
 
     def require_events(self) -> None:
-        """Refuse a connection for conversation turns where events are required.
+        """Refuse a connection for conversation turns if events are required.
 
         Raises:
             UsageError: It takes turns or their feedback.
@@ -168,7 +168,7 @@ class Connection(SheetDisplay):
 
     @property
     def destination(self) -> Destination:
-        """Where its events land."""
+        """The destination of its events."""
         settings = self.platform.settings
         return Destination(
             settings.platform_name, settings.org_id, settings.sandbox, self.dataset_id, self.name
@@ -212,7 +212,7 @@ class Connection(SheetDisplay):
         Args:
             kind: The kind.
             progress: Called with a sentence for each step.
-            production: Whether a production sandbox may be changed.
+            production: True if a production sandbox may be changed.
 
         Raises:
             ProductionSandbox: It would be created in a sandbox of the type production or of an unknown type.
@@ -290,7 +290,7 @@ class Connection(SheetDisplay):
         """Sum the platform's own counters for the runs of the history dataflows.
 
         Returns:
-            A row for each kind: how many records its runs received, ingested and failed.
+            A row for each kind: the numbers of records that its runs received, ingested and failed.
 
         Raises:
             PlatformError: The platform refused the call.
@@ -303,9 +303,9 @@ class Connection(SheetDisplay):
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COUNTERS)).rename_axis("kind")
 
     def counters(self) -> dict[str, int]:
-        """Return how many records the platform itself counts in the lake and in Profile.
+        """Return the platform's own counts of records in the lake and in Profile.
 
-        Profile counts an event once, however often it was sent, and may lag by an hour.
+        Profile counts each event once, even if it was sent repeatedly, and may lag by an hour.
 
         Raises:
             PlatformError: The platform refused the call.
@@ -318,7 +318,7 @@ class Connection(SheetDisplay):
         """Read all rows of the dataset into memory.
 
         Args:
-            quiet: Whether to hide progress.
+            quiet: If true, hide progress.
 
         Returns:
             A row for each row of the dataset, ordered by time. Columns are named as in the frame ``events``;
@@ -362,7 +362,7 @@ class Connection(SheetDisplay):
         """List the objects as a table, with masked URLs.
 
         Args:
-            ids: Whether to show ids and URLs, which differ between connections.
+            ids: If true, show ids and URLs, which differ between connections.
         """
         rows: list[tuple[str, str, str]] = [
             ("tenant", self.tenant_id, ""),
@@ -426,7 +426,7 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
     Args:
         platform: The platform.
         name: The connection's name.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         ConnectionIncomplete: Something is missing; the error names it.
@@ -450,7 +450,7 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
         raise ConnectionIncomplete(
             f"The connection {name!r} is not complete; missing: {', '.join(missing)}. "
             + for_face("Run `chatlio-kit connect`", "Run plan_connection(...).apply()")
-            + " to make what is missing; what is there is kept."
+            + " to create the missing objects; existing ones are kept."
         )
     return connection_of(survey, usable)
 
@@ -495,7 +495,7 @@ def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
 
 
 def _is_named(dataflow: DataflowState) -> bool:
-    """Whether a live dataflow's mapping creates identities."""
+    """Return whether a live dataflow's mapping creates identities."""
     return dataflow.people is not None and dataflow.people.live_identity(dataflow.kind) is not None
 
 

@@ -120,4 +120,4 @@ class Diagram:
             (_LEFT + _KIND + _BETWEEN, 0.24), "each blue frame is a dataflow", color=BLUE, align="left"
         )
         if self.missing:
-            canvas.text((_LEFT, 0.24), "dashed: not there yet", color=VERMILLION, align="left")
+            canvas.text((_LEFT, 0.24), "dashed: does not exist yet", color=VERMILLION, align="left")

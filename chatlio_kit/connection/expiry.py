@@ -1,4 +1,4 @@
-"""How long Profile keeps a connection's events."""
+"""Profile's expiry of a connection's events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatlio_kit.connection.connection import Connection
 
 @dataclass(frozen=True)
 class Expiry:
-    """How long Profile keeps a dataset's events.
+    """Profile's expiry of a dataset's events.
 
     Attributes:
         text: In the platform's notation, e.g. ``P30D``.
@@ -25,12 +25,12 @@ class Expiry:
         """Return a sentence about the share of a history that is older."""
         return (
             f"Profile drops events of this dataset that are older than {self.span.days:,} days: {share:.0%} "
-            "of this history would vanish there. The lake keeps it."
+            "of this history would be dropped there. The lake keeps it."
         )
 
 
 def profile_expiry(connection: Connection) -> Expiry | None:
-    """Read how long Profile keeps the dataset's events; None if it never drops them, or takes none."""
+    """Read the expiry of the dataset's events in Profile; None if it never drops them, or takes none."""
     if not connection.people.profile:
         return None
     text = connection.platform.catalog.profile_expiry(connection.dataset_id)

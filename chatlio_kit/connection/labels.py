@@ -36,7 +36,7 @@ def labelled_fields() -> Iterator[tuple[Field, str]]:
 
 
 def write_labels(connection: Connection) -> str:
-    """Write the missing labels, and return a sentence about what was done.
+    """Write the missing labels, and return a sentence about the result.
 
     Raises:
         PlatformError: The platform does not respond, or the credential may not change the schema.

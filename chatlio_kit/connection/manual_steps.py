@@ -1,4 +1,4 @@
-"""How to create the same connection by hand, in Adobe's and Chatlio's own screens.
+"""Steps to create the same connection by hand, in Adobe's and Chatlio's own screens.
 
 Source: Create a Chatlio source connection and dataflow in the UI; Chatlio: webhooks, chat transcripts.
 """
@@ -31,7 +31,7 @@ _SOURCE_WORDS = {"ATTRIBUTE": "source field", "EXPRESSION": "calculated field", 
 
 @dataclass(frozen=True)
 class ManualDataflow:
-    """What to enter in the screens for one kind of webhook.
+    """The entries in the screens for one kind of webhook.
 
     Attributes:
         kind: The kind.
@@ -82,7 +82,7 @@ class ManualSteps:
         name: The connection's name.
         tenant_id: The tenant; its fields are under an underscore and this id.
         kinds: The kinds of webhook to connect.
-        people: The identities in the events, and whether they feed Profile.
+        people: The identities in the events, and their use in Profile.
     """
 
     name: str
@@ -92,7 +92,7 @@ class ManualSteps:
 
     @property
     def flows(self) -> tuple[ManualDataflow, ...]:
-        """What each kind needs."""
+        """The dataflow of each kind."""
         naming = ResourceNames(self.name)
         return tuple(
             ManualDataflow(
@@ -116,25 +116,25 @@ class ManualSteps:
             "commands and notebooks also a project of the Adobe Developer Console with an OAuth "
             "server-to-server credential that has a product profile and this role.",
             f"The schema {naming.shared('schema')!r} of the class XDM ExperienceEvent, and its dataset "
-            f"{naming.shared('dataset')!r}. Connecting without webhooks makes both: "
+            f"{naming.shared('dataset')!r}. Connecting without webhooks creates both: "
             f"plan_connection(platform, {self.name!r}, webhooks=[]).apply().",
         )
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What to do for each kind, one dataflow after another."""
+        """The steps for each kind, one dataflow after another."""
         dataset = ResourceNames(self.name).shared("dataset")
         return (
             "In Experience Platform open Sources, Catalog, Marketing automation; at Chatlio choose Add data.",
             "Upload the sample file of the kind; the preview shows it as a row. Next.",
             f"Choose the existing dataset {dataset!r}, name the dataflow as in "
-            "the table, and switch partial ingestion and error diagnostics on where they are offered. Next.",
+            "the table, and turn on partial ingestion and error diagnostics if they are offered. Next.",
             "Remove the mappings that are suggested and enter those of the kind's table: a source field is "
-            "picked from the sample, a calculated field is pasted as it is. Next, then Finish.",
-            "Open the dataflow under Sources, Dataflows: the panel beside its runs shows Dataflow ID and "
+            "picked from the sample, a calculated field is pasted unchanged. Next, then Finish.",
+            "Open the dataflow under Sources, Dataflows: the panel next to its runs shows Dataflow ID and "
             "Streaming endpoint.",
-            f"Put the two together: {URL_FORM}. It is a secret: anybody who has it can write to the dataset.",
-            "Wait five minutes: what comes before that may be lost without a word.",
+            f"Put the two together: {URL_FORM}. It is a secret: anyone who has it can write to the dataset.",
+            "Wait five minutes: events before that may be lost without an error.",
             "In Chatlio open the widget's settings, tab Behavior, section Webhooks and post-chat actions; "
             "paste the URL into the kind's field. Transcripts also have a box to tick.",
             "Check: hold a chat on your site and find it in Chatlio under Reports, Chat History; within an "

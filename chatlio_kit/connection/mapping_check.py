@@ -1,7 +1,7 @@
-"""Check a mapping before anything is built on it: the platform maps samples, and Python checks the results.
+"""Check a mapping before anything depends on it: the platform maps samples, and Python checks the results.
 
-Adobe documents only in prose what Data Prep does with an expression; ``mappingSets/preview`` shows it for the
-sandbox before a dataflow exists. The samples have the documented shapes and invented values.
+Adobe documents the evaluation of expressions only in prose; ``mappingSets/preview`` shows it for the sandbox
+before a dataflow exists. The samples have the documented shapes and invented values.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def without_identities(people: People) -> People:
 
 
 def may_lack_identities(design: Blueprint, role: Role, kind: Kind) -> bool:
-    """Whether a mapping lacks identities because the platform cannot build a map from a live record's id."""
+    """Return whether a mapping lacks identities because a live record's id cannot become a map."""
     return role is Role.LIVE and design.people.live_identity(kind) is not None
 
 
@@ -162,7 +162,7 @@ def try_people(
 
 
 def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str) -> None:
-    """Compare what the platform maps from this kind's samples with what Python expects.
+    """Compare the platform's mapping of this kind's samples with the results that Python expects.
 
     Raises:
         ConnectionIncomplete: A field differs; the error gives the field, the expected and the actual value.
@@ -272,7 +272,7 @@ def _sample_id(kind: Kind, payload: Json) -> str:
 
 
 def _fits(expected: Any, actual: Any, now: datetime) -> bool:
-    """Whether a mapped value is as expected."""
+    """Return whether a mapped value is as expected."""
     if expected is _Rule.UUID:
         return isinstance(actual, str) and bool(_UUID.fullmatch(actual))
     if expected is _Rule.NOW:
@@ -297,7 +297,7 @@ def _fits(expected: Any, actual: Any, now: datetime) -> bool:
 
 
 def _is_same(wanted: Any, actual: Any) -> bool:
-    """Whether two values are equal, or the same time in two formats."""
+    """Return whether two values are equal, or the same time in two formats."""
     time = _parse_time(wanted)
     return bool(actual == wanted) or (time is not None and time == _parse_time(actual))
 

@@ -1,4 +1,4 @@
-"""Plan a connection: what it needs, what exists, and what to create or update; then apply it."""
+"""Plan a connection: find existing objects, and those to create or update; then apply the plan."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Plan(SheetDisplay):
         kinds: The kinds whose webhooks are connected.
         objects: One entry for each object, in the order of creation.
         tenant_id: The tenant; its fields are under an underscore and this id.
-        people: The identities in the events, and whether they feed Profile.
-        turns: Whether it is for conversation turns.
+        people: The identities in the events, and their use in Profile.
+        turns: True if it is for conversation turns.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Plan(SheetDisplay):
 
     @property
     def enables_profile(self) -> bool:
-        """Whether applying it would enable a schema for Profile, which can never be undone."""
+        """True if applying it would enable a schema for Profile, which can never be undone."""
         return any(
             item.object == UnionResource.type_name and item.action is Action.CREATE for item in self.objects
         )
@@ -155,18 +155,18 @@ class Plan(SheetDisplay):
         progress: StepCallback | None = None,
         quiet: bool = False,
     ) -> Connection:
-        """Create and update what is needed, and wait until every dataflow receives data.
+        """Create and update the objects as needed, and wait until every dataflow receives data.
 
         Each object is inspected again before it is changed, so a plan can be applied late, twice, or after a
         crash: nothing is created twice.
 
         Args:
-            production: Whether a production sandbox may be changed.
+            production: True if a production sandbox may be changed.
             audit: The audit of the identities; required to feed Profile.
-            despite_audit: Whether to feed Profile although the audit's verdict is red.
+            despite_audit: If true, feed Profile although the audit's verdict is red.
             confirm: The connection's name; required to feed Profile, which can never be undone.
             progress: Called with a sentence for each step, e.g. ``print``.
-            quiet: Whether to hide the progress bar.
+            quiet: If true, hide the progress bar.
 
         Raises:
             UsageError: Profile is to be fed without a good audit, or without confirmation.
@@ -225,7 +225,7 @@ class Plan(SheetDisplay):
         """Return the plan as plain data for JSON.
 
         Args:
-            made: The connection that applying it returned, which knows the ids of what was created.
+            made: The connection returned by applying it, which has the ids of created objects.
         """
         ids = made.ids_by_name() if made is not None else {}
         return {
@@ -238,9 +238,9 @@ class Plan(SheetDisplay):
         """Return the plan as a table.
 
         Args:
-            ids: Whether to show the ids of existing objects, which differ between connections.
+            ids: If true, show the ids of existing objects, which differ between connections.
         """
-        changes = f"{self.changes} of {len(self.objects)} objects to make or update."
+        changes = f"{self.changes} of {len(self.objects)} objects to create or update."
         headings = ("object", "name", "action", "reason", "id")
         width = len(headings) if ids and any(item.id for item in self.objects) else len(headings) - 1
         rows = [(item.object, item.name, item.action.value, item.reason, item.id) for item in self.objects]
@@ -276,20 +276,20 @@ def plan_connection(
     turns: bool = False,
     quiet: bool = False,
 ) -> Plan:
-    """Inspect what exists and return what a connection would need. Reads only.
+    """Inspect existing objects and plan the rest of a connection. Reads only.
 
     Args:
         platform: The platform.
         name: The connection's name; a platform can have several connections.
         webhooks: The kinds whose webhooks get a dataflow, all five by default. Files of every kind can be
-            streamed in any case.
+            streamed regardless.
         identities: The fields that identify the visitor, such as ``visitor_id=ChatlioVisitor``; none by
             default, and an existing connection keeps its own.
-        profile: Whether its dataset feeds Profile, which can never be undone.
-        slim: Whether to leave out messages, so that events fit into the 10 KB that Profile takes.
-        turns: Whether it is for conversation turns instead of events: for Customer Journey Analytics, only
+        profile: True if its dataset feeds Profile, which can never be undone.
+        slim: If true, leave out messages, so that events fit into the 10 KB that Profile takes.
+        turns: True if it is for conversation turns instead of events: for Customer Journey Analytics, only
             from files, and with the identity ``visitor_id=ChatlioVisitor`` by default.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         UsageError: The name or a kind is not valid, or an option does not apply to turns.

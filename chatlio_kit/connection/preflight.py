@@ -1,6 +1,7 @@
 """Check, by reading only, whether a connection can be created and would work.
 
-What only a write would reveal is a warning, never a pass. A failed check skips the checks that depend on it.
+Problems that only a write would reveal are warnings, never passes. A failed check skips the checks that
+depend on it.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ _AREAS = {
     "datasets": ("Datasets", "create the dataset", "read the dataset and its rows"),
     "sources": ("Sources", "create connections and dataflows", "read dataflows and their runs"),
 }
-"""By area of permissions: its title in Adobe's screen, and what each of the two permissions allows."""
+"""By area of permissions: its title in Adobe's screen, and the use of both permissions."""
 _PEOPLE_RIGHTS = {
     ("manage", "identity-namespaces"): ("create a namespace of your own", "identity"),
     ("view", "identity-namespaces"): ("look for a namespace", "identity"),
     ("manage", "identity-metadata"): ("describe the fields that are identities", "identity"),
     ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
 }
-"""By permission: what it allows, and the only option that needs it."""
+"""By permission: its use, and the only option that needs it."""
 _IDENTITY_QUOTA = "ConsumerDeleteIdentitiesQuota"
 
 
@@ -68,10 +69,10 @@ class Check:
     """One line of a preflight.
 
     Attributes:
-        name: What was checked.
+        name: Name of the check.
         verdict: The result.
-        finding: What was found.
-        next_step: What to do about it; empty if there is nothing to do.
+        finding: Result in words.
+        next_step: Advice; empty if there is nothing to do.
     """
 
     name: str
@@ -130,7 +131,7 @@ class Preflight(SheetDisplay):
             if check.next_step and check.verdict in (Verdict.FAIL, Verdict.WARN)
         ]
         ending = {
-            Verdict.PASS: "Everything is as it should be: connect when you like.",
+            Verdict.PASS: "All checks passed: you can connect.",
             Verdict.WARN: "Nothing prevents a connection. Creating it shows whether the warnings matter.",
             Verdict.FAIL: "Correct what failed, then run the doctor again.",
         }[self.verdict]
@@ -149,7 +150,7 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Args:
         platform: The platform.
         name: The connection's name.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         UsageError: The name cannot be a connection's name.
@@ -265,7 +266,7 @@ class _Checks:
         kind, reason = sandbox_type(self._platform)
         if kind == DEVELOPMENT:
             return Check(name, Verdict.PASS, f"{sandbox}, a development sandbox")
-        advice = f"Try things in a development sandbox; {option('production', 'True')} writes to this one."
+        advice = f"Use a development sandbox for tests; {option('production', 'True')} writes to this one."
         finding = f"{sandbox}, a production sandbox"
         if kind is None:
             finding = f"{sandbox}, of an unknown type, which counts as production: {reason}"
@@ -404,7 +405,7 @@ _CHECKS: dict[str, tuple[str, _CheckMethod]] = {
 
 
 def _is_of_flow_service(error: PlatformError) -> bool:
-    """Whether the error comes from Flow Service, not from the gateway or a proxy."""
+    """Return whether the error comes from Flow Service, not from the gateway or a proxy."""
     return (error.code or "").startswith("FLOW-") and error.status is not None and error.status < 500
 
 
@@ -448,7 +449,7 @@ def _permission_checks(access: AccessControl) -> Iterator[Check]:
             if not held.isdisjoint(spellings[verb]):
                 yield Check(name, Verdict.PASS, f"granted: can {purpose}")
             elif known.isdisjoint(spellings[verb]):
-                look = f"Look there whether the role has it: {purpose}."
+                look = f"Check there whether the role has it: {purpose}."
                 yield Check(name, Verdict.WARN, unseen, look)
             elif verb == "view" and manages:
                 finding = f"not held; Manage {title}, which is, may be enough"
@@ -483,5 +484,5 @@ def _known_names(access: AccessControl) -> frozenset[str]:
 
 
 def _is_spelling(name: str, verb: str, area: str) -> bool:
-    """Whether a known name is a variant of a permission, such as ``manage-streaming-sources``."""
+    """Return whether a known name is a variant of a permission, such as ``manage-streaming-sources``."""
     return bool(re.fullmatch(rf"{verb}-[a-z-]*{area.removesuffix('s')}s?", name)) and name != f"{verb}-{area}"

@@ -24,7 +24,7 @@ def require_leave(platform: Platform, production: bool) -> None:
 
     Args:
         platform: The platform to be changed.
-        production: Whether a production sandbox may be changed; if so, its type is not read.
+        production: True if a production sandbox may be changed; if so, its type is not read.
 
     Raises:
         ProductionSandbox: The sandbox is of the type production, or its type cannot be read.

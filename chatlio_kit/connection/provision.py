@@ -54,7 +54,7 @@ def provision(
     compared with the results that Python expects.
 
     Args:
-        survey: What is known so far; updated.
+        survey: The survey so far; updated.
         dataflows: The dataflows to build; updated.
         progress: Called with a sentence for each step.
 

@@ -24,7 +24,7 @@ ADVICE = (
     "First clear these webhook fields in Chatlio (the widget's settings, tab Behavior), as far as they hold "
     f"a URL of this connection: {', '.join(WEBHOOK_FIELDS.values())}."
 )
-_STAYING = "The schema, the field group and the dataset stay, with all that landed."
+_STAYING = "The schema, the field group and the dataset stay, with all their rows."
 _LONGEST_RELEASE = 60.0
 _IN_USE = ("1418-400", "1447-400")
 
@@ -37,7 +37,7 @@ class Removed:
         object: Its type, e.g. ``dataflow``.
         name: Its name.
         id: Its id.
-        kept: Why it could not be removed; empty if it is gone.
+        kept: Reason why it could not be removed; empty if it is gone.
     """
 
     object: str
@@ -52,7 +52,7 @@ class Removal(SheetDisplay):
 
     Attributes:
         name: The connection's name.
-        done: Whether they were removed.
+        done: True if they were removed.
         objects: The objects, in the order of removal.
         webhook_fields: The fields in Chatlio to clear first.
     """
@@ -101,7 +101,7 @@ class Removal(SheetDisplay):
 
 @checked(platform=a_platform)
 def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
-    """List what :func:`disconnect` would remove. Reads only.
+    """List the objects that :func:`disconnect` would remove. Reads only.
 
     Raises:
         PlatformError: The platform refused the call.
@@ -121,8 +121,8 @@ def disconnect(
     Args:
         platform: The platform.
         name: The connection's name.
-        production: Whether a production sandbox may be changed.
-        quiet: Whether to hide progress.
+        production: True if a production sandbox may be changed.
+        quiet: If true, hide progress.
 
     Raises:
         ProductionSandbox: The sandbox is of the type production, or its type cannot be read.

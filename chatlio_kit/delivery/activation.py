@@ -1,4 +1,4 @@
-"""Wait until a dataflow is active and its first records were read back.
+"""Wait until a dataflow is active and its first records have been read back.
 
 A new or changed dataflow may drop records, so sending waits as long as the connection requires. On Experience
 Platform a canary follows, once for each dataflow: Adobe documents batches of raw records only for the HTTP
@@ -37,7 +37,7 @@ def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
     else:
         longest = GUARD_AFTER_PROFILE if connection.people.profile else GUARD_AFTER_SCHEMA_CHANGE
         remaining = connection.guard_until(flow) - now
-    # a change is in the past, whatever the clocks say
+    # a change is in the past, even if the clocks differ
     return min(max(remaining, timedelta(0)), longest).total_seconds()
 
 
@@ -76,7 +76,7 @@ def wait_for_canary(
 ) -> bool:
     """Wait until a dataflow's first records were read back, and return whether the rest may follow.
 
-    It may not if the platform failed all of them, or if none was visible within an hour and a half.
+    They may not if the platform failed all first records, or if none was visible within an hour and a half.
     """
     waited, landed, pause = 0.0, 0, 1.0
     reader = DatasetReader(connection, ledger)

@@ -1,4 +1,4 @@
-"""Draw a delivery: what the platform answered, and what was found in the dataset."""
+"""Draw a delivery: the platform's answers, and the rows found in the dataset."""
 
 from __future__ import annotations
 

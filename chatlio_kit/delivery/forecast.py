@@ -51,10 +51,10 @@ class Share:
 
 @dataclass(repr=False)
 class Forecast(SheetDisplay):
-    """What a backfill would send.
+    """A forecast of a backfill.
 
     Attributes:
-        destination: The destination, or a statement that there is no connection yet.
+        destination: The destination, or a note that there is no connection yet.
         per_second: The pace, messages a second.
         counts: Records read, by outcome; events delivered before count as duplicates.
         kinds: Totals by kind.
@@ -89,7 +89,7 @@ class Forecast(SheetDisplay):
             if sum(table.nbytes for table in samples) < _SAMPLE:
                 samples.append(xdm_table(_SCHEMA, of_kind, nested))
                 self._sampled[str(kind)] = share.bytes
-            share.parquet_bytes = 0  # computed from the samples when it is asked for
+            share.parquet_bytes = 0  # computed from the samples on first access
 
     def scaled(self, factor: float) -> Forecast:
         """Return the forecast for ``factor`` times as many records of the same sort."""
@@ -185,8 +185,8 @@ class Forecast(SheetDisplay):
         return {"stream": stream, "batch": batch}
 
     def comparison(self) -> list[str]:
-        """Report what each route costs, which is cheaper, and why."""
-        share = f"{self.per_second / self.quota:.0%} of what the organisation may stream"
+        """Compare the costs of both routes, and name the cheaper one with the reason."""
+        share = f"{self.per_second / self.quota:.0%} of the organisation's streaming quota"
         to_profile = self.quota == QUOTA_OF_PROFILE
         stream = (
             f"By stream: {at_least(self.seconds)} at {self.per_second:,} messages a second, {share}"

@@ -1,4 +1,4 @@
-"""The summary of a run: every count, and that they add up."""
+"""The summary of a run: every count, and proof that they add up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Page(SheetDisplay):
         dead_by_reason: This run's dead letters.
         via: The route, ``stream`` or ``batch``.
         run_number: The number of this run at its destination.
-        requests: Requests posted, or batches created, in this run, ``retries`` of them again.
+        requests: Requests posted, or batches created, in this run, including ``retries``.
         seconds: Duration of the run.
         gone_by_reason: Events of this run that landed and are no longer in the dataset.
         total_gone_by_reason: The same for all runs.
@@ -178,7 +178,7 @@ class Page(SheetDisplay):
             )
         if self.throttled:
             times = "once" if self.throttled == 1 else f"{self.throttled:,} times"
-            sentences.append(f"The platform was too busy {times}; sending slowed down.")
+            sentences.append(f"The platform throttled requests {times}; sending slowed down.")
         if self.heavy and not self.people:  # else the lines about people count them, in the bytes of XDM
             sentences.append(
                 f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."

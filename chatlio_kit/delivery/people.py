@@ -103,5 +103,5 @@ class PeopleCounter:
 
 
 def names_visitors(connection: Connection) -> bool:
-    """Whether events get the visitor of their conversation as an identity."""
+    """Return whether events get the visitor of their conversation as an identity."""
     return any(identity.field == VISITOR for identity in connection.people.identities)

@@ -1,4 +1,4 @@
-"""Read the dataset's batches: the rows that landed, and those that the platform failed after accepting them.
+"""Read the dataset's batches: rows that landed, and rows that the platform failed after accepting them.
 
 A full read reads every batch again; missing events are gone. A quick read reads only new batches, and looks
 up earlier ones in Catalog: if one has changed, it reads everything again.
@@ -32,14 +32,14 @@ from chatlio_kit.errors import (
 
 ID_COLUMN = "_id"
 READ_AGAIN_UP_TO = 50_000
-"""Up to this many landed events, every run reads all again; above, only ``reconcile`` does."""
+"""Up to this many landed events, every run reads all of them again; above, only ``reconcile`` does."""
 LANDED = frozenset({"success", "active"})
 FAILED = frozenset({"failed", "failure"})
 WITHOUT_ROWS = frozenset({"aborted", "abandoned", "inactive", "deleted", "archived", "retained"})
 """Statuses of batches that will bring no more rows (Batch ingestion: statuses)."""
 _CLOCK_SKEW_MS = 5 * 60 * 1000
 _QUIET_SECONDS = 1.0
-"""When no row came for this long, no more rows are expected."""
+"""Seconds without a new row after which no more rows are expected."""
 _IN_MEMORY = 16_000_000
 _ROWS_AT_ONCE = 50_000
 _NOT_ABOUT_ONE_BATCH = (Unreachable, AuthenticationFailed, PermissionMissing, RateLimited)
@@ -66,10 +66,10 @@ def read_back(
         connection: The destination.
         ledger: The destination's part of the ledger.
         wait: Seconds to wait for rows that are still under way; 0 looks once.
-        again: Whether to read earlier batches again. If few events have landed, or rows are known to have
+        again: If true, read earlier batches again. If few events have landed, or rows are known to have
             changed, they are always read again.
-        may_repeat: Whether rows may repeat an id; then reading ends when no more of them arrive.
-        quiet: Whether to show no progress.
+        may_repeat: True if rows may repeat an id; then reading ends when no more of them arrive.
+        quiet: If true, show no progress.
     """
     started = time.monotonic()
     pause, rows = 0.2, None
@@ -115,7 +115,7 @@ class DatasetReader:
         """Read the batches that were not read before, and follow consolidated ones.
 
         Returns:
-            Whether the platform has finished all of them.
+            True if the platform has finished all of them.
         """
         return self._read(is_full=False)
 
@@ -123,14 +123,14 @@ class DatasetReader:
         """Read every batch again, and mark what is gone.
 
         Returns:
-            Whether the platform has finished all of them.
+            True if the platform has finished all of them.
         """
         return self._read(is_full=True)
 
     def _read(self, *, is_full: bool) -> bool:
         if self._ledger.first_sent_at() is None:
             return True
-        # the first call to the platform also returns its time, which the read's number needs
+        # the first call to the platform also returns its time, which the read's record needs
         dataset = self._dataset()
         if is_full or not self._number:
             self._number = self._landings.begin_read(self._platform.now())
@@ -169,7 +169,7 @@ class DatasetReader:
         return is_done
 
     def _visit(self, batch: Batch) -> bool:
-        """Record what one batch holds, and return whether the platform has finished it."""
+        """Record the contents of a batch, and return whether the platform has finished it."""
         known = self._landings.batch(batch.id)
         if batch.successor_id is not None:
             return self._follow(batch)
@@ -216,7 +216,7 @@ class DatasetReader:
         return True
 
     def _look_again(self, batch: Batch) -> bool:
-        """Find out why a batch has no files: it was consolidated, or the batch or its files are deleted."""
+        """Determine why a batch has no files: it was consolidated, or the batch or its files are deleted."""
         try:
             now = self._platform.catalog.batch(batch.id)
         except NotFound:
@@ -224,7 +224,7 @@ class DatasetReader:
             return True
         if (now.status, now.successor_id) != (batch.status, batch.successor_id):
             return self._visit(now)
-        self._mark_unreadable(batch.id, "it has rows, but its files are not there")
+        self._mark_unreadable(batch.id, "it has rows, but its files are missing")
         return False
 
     def _mark_unreadable(self, batch_id: str, problem: str) -> None:
@@ -303,13 +303,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _default_reason(dataset: Mapping[str, Any]) -> Gone:
-    """Return why rows vanish from unchanged batches: they expire, or the reason is unknown."""
+    """Return the reason why rows vanish from unchanged batches: they expire, or the reason is unknown."""
     lake = (dataset.get("extensions") or {}).get("adobe_lakeHouse") or {}
     return Gone.EXPIRED if (lake.get("rowExpiration") or {}).get("ttlValue") else Gone.UNKNOWN
 
 
 def _reason(batch: Batch) -> str:
-    """Return why a batch has no rows any more: reverting leaves it inactive (Batch ingestion: actions)."""
+    """Return why a batch no longer has rows: reverting deactivates it (Batch ingestion: actions)."""
     return Gone.REVERTED if batch.status == "inactive" else f"batch_{batch.status}"
 
 

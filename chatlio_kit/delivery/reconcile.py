@@ -67,7 +67,7 @@ class RunCounters:
         failed: Records that failed.
         warned: Records written with an attribute missing.
         since: Start of the first run; None without runs.
-        until: The platform has finished records accepted before this time; None if no run is finished.
+        until: Time up to which the platform has finished accepted records; None if no run is finished.
     """
 
     received: int = 0
@@ -98,14 +98,15 @@ class RunCounters:
 
 @dataclass(repr=False)
 class Reconciliation(SheetDisplay):
-    """What was sent, what landed, and why the rest is missing.
+    """The events that were sent, those that landed, and the reasons why the rest are missing.
 
     Attributes:
         destination: The destination, e.g. ``local/prod/chatlio``.
         total: All events ever sent there, by their fate.
         by_kind: All events by kind and fate.
         runs: The platform's counters of each history dataflow, by kind.
-        dead_by_reason: Dead letters by reason; ``lost_after_acceptance`` counts those that the platform lost.
+        dead_by_reason: Dead letters by reason; ``lost_after_acceptance`` counts events that the platform
+            lost.
         samples: A dead letter of each reason, with the platform's answer.
         dead: The first dead letters.
         missing: The first delivered events that were never read back.
@@ -228,10 +229,10 @@ def reconcile(
         connection: The destination.
         ledger: The destination's part of the ledger.
         wait: Seconds to wait for rows that are still under way; 0 reads once.
-        again: Whether to read everything again; if not and many events have landed, the page counts those
+        again: If true, read everything again; if not and many events have landed, the page counts those
             that only an earlier read found.
-        may_repeat: Whether rows may repeat an id; then reading ends when no more of them arrive.
-        quiet: Whether to show no progress.
+        may_repeat: True if rows may repeat an id; then reading ends when no more of them arrive.
+        quiet: If true, show no progress.
 
     Raises:
         PlatformError: The platform cannot be reached or refuses; rows read until then are kept.
@@ -242,7 +243,7 @@ def reconcile(
         for kind, flow in connection.history.items()
     }
     overdue_since = connection.platform.now() - VISIBLE_AFTER
-    # rows are read once more after the runs, so that what these runs finished is not missed
+    # rows are read again after the runs, so that rows finished by these runs are not missed
     if ledger.count_missing_before(overdue_since) and DatasetReader(connection, ledger).read_new():
         for kind, counters in runs.items():
             _mark_lost(ledger, kind, counters, overdue_since)
@@ -258,7 +259,7 @@ def reconcile_deleted(platform: Platform, ledger: Ledger, name: str) -> Reconcil
         name: The connection's name.
 
     Returns:
-        The state of the last deleted dataset's events; None where no dataset of the connection is deleted.
+        The state of the last deleted dataset's events; None if no dataset of the connection is deleted.
 
     Raises:
         PlatformError: The platform cannot be reached or refuses.
@@ -309,7 +310,7 @@ def _summarize(
 
 
 def explain(result: Reconciliation) -> list[str]:
-    """Explain what is missing, why, and what to do next; empty if nothing is missing."""
+    """List missing events with reasons and next steps; empty if nothing is missing."""
     sentences = []
     if result.lake_duplicates > 0:
         sentences.append(
@@ -344,7 +345,7 @@ def explain(result: Reconciliation) -> list[str]:
 
 
 def explain_gone(gone_by_reason: dict[str, int]) -> list[str]:
-    """Explain how many events are gone, why, and what to do."""
+    """List the numbers of gone events with reasons and next steps."""
     counted = ", ".join(
         f"{_REASONS.get(reason, reason)} {count:,}" for reason, count in gone_by_reason.items()
     )
@@ -358,7 +359,7 @@ def explain_gone(gone_by_reason: dict[str, int]) -> list[str]:
 
 
 def is_amiss(gone_by_reason: dict[str, int]) -> bool:
-    """Whether events are gone that ``forget`` did not erase."""
+    """Return whether events are gone that ``forget`` did not erase."""
     return any(reason != Gone.ERASED for reason in gone_by_reason)
 
 
@@ -431,5 +432,5 @@ def _fates(counts: FateCounts) -> tuple[int, ...]:
 
 
 def _counters(runs: RunCounters | None) -> tuple[int | None, int | None, int | None]:
-    """Return a dataflow's counters; None for a dataflow that is missing or not as it should be."""
+    """Return a dataflow's counters; None if the dataflow is missing or incorrect."""
     return (None, None, None) if runs is None else (runs.received, runs.ingested, runs.failed)

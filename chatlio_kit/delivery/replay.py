@@ -35,14 +35,14 @@ def replay(
     Args:
         connection: The destination.
         reason: Replay only events with this reason, e.g. ``refused_400``; ``status`` lists the reasons.
-        gone: Whether to requeue events that are gone from the dataset instead of dead letters; a ``reason``
+        gone: If true, requeue events that are gone from the dataset instead of dead letters; a ``reason``
             such as ``batch_reverted`` selects some. They become pending too.
-        skip_guard: Whether to send into a dataflow that was just changed without waiting.
-        patience: Seconds without a verdict of the platform after which sending ends.
-        production: Whether a production sandbox may be written to.
+        skip_guard: If true, send into a dataflow that was just changed without waiting.
+        patience: Seconds without a verdict from the platform after which sending ends.
+        production: True if a production sandbox may be written to.
         wait: Seconds to wait for rows; by default 120 on the local platform, and 0 on Experience Platform,
             where landing may take an hour.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
@@ -69,7 +69,7 @@ def replay(
 
 def _requeue_gone(connection: Connection, run: Run, reason: str | None) -> None:
     ledger = run.destination_ledger
-    DatasetReader(connection, ledger).read_all()  # what is there after all is not requeued
+    DatasetReader(connection, ledger).read_all()  # events that are there after all are not requeued
     by_file = Counter[str]()
     for (kind, file), count in ledger.requeue_gone(run.number, reason).items():
         run.counts.add(repeat(kind, count), ())

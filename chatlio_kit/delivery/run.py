@@ -67,15 +67,15 @@ class Run:
     Args:
         connection: The destination.
         state: The state folder with the ledger.
-        skip_guard: Whether to send into a new or changed dataflow without waiting.
-        production: Whether dataflows may be created in a production sandbox.
-        canary: Whether, on Experience Platform, a dataflow's first records are read back before the rest.
+        skip_guard: If true, send into a new or changed dataflow without waiting.
+        production: True if dataflows may be created in a production sandbox.
+        canary: True if, on Experience Platform, a dataflow's first records are read back before the rest.
         pace: Messages a second; by default the most that the platform's limits allow.
         expected: Number of events that will be sent, if known.
         stop_after: Number of requests after which sending ends, without retries; the rest stays pending.
         patience: Seconds without a verdict after which sending ends, by default 600, or 7,200 for a batch;
             the rest stays pending.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
         visitors: The visitor of each conversation, if the connection has identities.
 
     Attributes:
@@ -129,7 +129,7 @@ class Run:
         self._is_finished = False
         self._unwritten = deque[Outcome]()
         self._write_lock = threading.Lock()
-        with ExitStack() as opened:  # closes what was opened where a later step fails
+        with ExitStack() as opened:  # closes what was opened if a later step fails
             ledger = opened.enter_context(Ledger(state))
             opened.enter_context(ledger.exclusive_lock())
             platform = connection.platform
@@ -151,7 +151,7 @@ class Run:
             self._opened = opened.pop_all()
 
     def _open_route(self) -> None:
-        """Open what only this route needs; where it fails, the ledger is unlocked."""
+        """Open the resources of this route; on failure, the ledger is unlocked."""
 
     def __enter__(self) -> Run:
         return self
@@ -178,7 +178,7 @@ class Run:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether sending ended early, because of the platform's answers or of ``stop_after``."""
+        """True if sending ended early, because of the platform's answers or of ``stop_after``."""
         return self._pace.is_stopped or self._page.stopped_by is not None
 
     def prepare(self, kinds: Iterable[Kind]) -> None:
@@ -233,7 +233,7 @@ class Run:
         self._progress.advance(events)
 
     def resend(self, letters: list[RetryableRecord]) -> None:
-        """Send dead letters again as they were, and record every fate."""
+        """Send dead letters again unchanged, and record every fate."""
         self.destination_ledger.requeue(self.number, (letter.event_id for letter in letters))
         for kind in sorted({letter.kind for letter in letters}):
             if self.is_stopped:
@@ -287,7 +287,7 @@ class Run:
 
         Args:
             wait: Seconds to wait for rows that are still under way.
-            again: Whether to read everything again; if not and many events have landed, the page counts
+            again: If true, read everything again; if not and many events have landed, the page counts
                 those that only an earlier read found.
         """
         with Ledger(self._state) as ledger:
@@ -309,11 +309,11 @@ class Run:
         return self._page
 
     def ledger(self) -> pd.DataFrame:
-        """Return the ledger's counts for the destination, all runs together.
+        """Return the ledger's counts for the destination, over all runs.
 
         Returns:
-            A row for each kind and a column for each fate. Of the delivered events, ``landed`` counts those
-            that the last read found in the dataset, and ``gone`` those that are no longer there.
+            A row for each kind and a column for each fate. ``landed`` counts delivered events that the last
+            read found in the dataset, and ``gone`` those that are no longer there.
         """
         with Ledger(self._state) as ledger:
             counts = DestinationLedger(ledger, self.connection.destination).counts_by_kind()
@@ -323,7 +323,7 @@ class Run:
         return frame.rename_axis("kind")
 
     def dead_letters(self) -> pd.DataFrame:
-        """Return the events that the platform refused, all runs together.
+        """Return the events that the platform refused, over all runs.
 
         Returns:
             A row for each: ``event_id``, ``kind``, ``reason``, the platform's ``answer``, and where the
@@ -345,11 +345,11 @@ class Run:
 
     @property
     def page(self) -> Page:
-        """What the run did so far."""
+        """The run's results so far."""
         return self._page
 
     def picture(self) -> Picture:
-        """Draw what became of the events at the destination, all runs together."""
+        """Draw the fates of the events at the destination, over all runs."""
         from chatlio_kit.delivery.diagram import draw  # noqa: PLC0415 - matplotlib takes half a second to load
 
         return draw(self._page.total, str(self.connection.destination))
@@ -363,7 +363,7 @@ class Run:
     def _fill_page(self, ledger: DestinationLedger) -> None:
         page = self._page
         page.run = ledger.counts(self.number)
-        # where there was only one run, all events are its own, and a second scan of the ledger is needless
+        # after a single run, all events are its own, and a second scan of the ledger is needless
         page.total = page.run if ledger.last_run() == self.number == 1 else ledger.counts()
         page.dead_by_reason = ledger.dead_by_reason(self.number)
         page.gone_by_reason = ledger.landings.gone_by_reason(self.number)
@@ -410,7 +410,7 @@ class Run:
             yield body
 
     def _record(self, outcome: Outcome) -> None:
-        """Write an outcome to the ledger; outcomes that came during another write are written together."""
+        """Write an outcome to the ledger; outcomes that arrive during another write are written together."""
         self._unwritten.append(outcome)
         with self._write_lock:
             if not self._unwritten:
@@ -438,6 +438,6 @@ def wait_seconds(connection: Connection, wait: float | None) -> float:
 
 
 def pace_for(connection: Connection) -> int:
-    """Return the messages a second that the dataset accepts: fewer when it feeds Profile."""
+    """Return the messages per second that the dataset accepts: fewer if it feeds Profile."""
     tags = connection.platform.catalog.dataset(connection.dataset_id).get("tags") or {}
     return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile(tags) else MESSAGES_PER_SECOND

@@ -1,7 +1,7 @@
-"""The reading and redaction options of each run, so that a run with other options can explain the effect.
+"""The reading and redaction options of each run, so that a run with other options can explain their effect.
 
-An event is sent once, and redaction does not change its id: if it was sent unredacted, it stays so. The kind
-is part of an event's id, so another ``--kind`` makes the same record another event.
+An event is sent once, and redaction does not change its id: if it was sent unredacted, it stays unredacted.
+The kind is part of an event's id, so another ``--kind`` makes the same record another event.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class RunOptions:
     """The options with which a run reads and redacts.
 
     Attributes:
-        redaction: The redaction as the option writes it; empty if nothing is redacted.
+        redaction: The redaction, in the form of the option; empty if nothing is redacted.
         key_mark: Differs from key to key without revealing the key; empty without a key.
         reading: The reading options that affect event ids; None if frames were sent.
     """
@@ -82,7 +82,7 @@ class RunOptions:
 
 
 def reading_of(options: ReadOptions) -> str:
-    """Return the reading options as the command line writes them; empty without any."""
+    """Return the reading options in the form of the command line; empty if there are none."""
     words = [f"--kind {options.kind}"] if options.kind else []
     undated = options.undated_as
     if undated.choice is not Undated.REJECT:
@@ -107,7 +107,7 @@ def record_options(destination: DestinationLedger, run: int, options: RunOptions
 
 
 def recorded_readings(ledger: Ledger) -> list[str]:
-    """Return the reading options of earlier runs that sent anything, as far as they were recorded."""
+    """Return the recorded reading options of earlier runs that sent anything."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'run_terms'"):
         return []
     return [reading for (reading,) in ledger.fetch_all(_READINGS)]
@@ -116,13 +116,13 @@ def recorded_readings(ledger: Ledger) -> list[str]:
 def option_notes(
     destination: DestinationLedger, run: int, options: RunOptions, files: Iterable[str] = ()
 ) -> list[str]:
-    """Report what earlier runs sent with other options, and the effect on the dataset.
+    """Report events that earlier runs sent with other options, and the effect on the dataset.
 
     Args:
         destination: The ledger's part for the destination.
         run: The number of this run.
         options: Its options.
-        files: The names of the files that it read.
+        files: Names of the files that it read.
     """
     return [
         *_redaction_notes(destination, run, options),
@@ -150,7 +150,7 @@ def _redaction_notes(destination: DestinationLedger, run: int, options: RunOptio
         how = "in an unrecorded way" if redaction is None else _how(redaction)
         if redaction == options.redaction:
             how += " with another key, so their hashes differ"
-        letters = f" Their {kept:,} dead letters are unchanged too, and replay sends them so." if kept else ""
+        letters = f" Their {kept:,} dead letters are unchanged too, also in a replay." if kept else ""
         yield (
             f"{sent:,} events of {_runs(runs)} were sent {how}; this run's, {_how(options.redaction)}. An "
             "event is sent once and has the same id with and without redaction, so those stay as they were "

@@ -1,4 +1,4 @@
-"""Send frames to Experience Platform as they are."""
+"""Send frames to Experience Platform unchanged."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def stream(
         connection: The destination.
         pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
         stop_after: Number of requests after which sending ends, as a trial; the next call sends the rest.
-        skip_guard: Whether to send into a new or changed dataflow without waiting.
+        skip_guard: If true, send into a new or changed dataflow without waiting.
         patience: Seconds without a verdict after which sending ends, by default 600; the next call sends the
             rest.
-        production: Whether a production sandbox may be written to.
-        quiet: Whether to show no progress.
+        production: True if a production sandbox may be written to.
+        quiet: If true, show no progress.
 
     Returns:
         The run: it displays its page, and ``run.reconcile()`` reads back what landed.

@@ -80,7 +80,7 @@ class TurnRow:
         body: The record as sent.
         file: The file of its event.
         record: The number of the record in that file.
-        has_identity: Whether it has an identity.
+        has_identity: True if it has an identity.
     """
 
     id: str
@@ -91,7 +91,7 @@ class TurnRow:
 
 
 def rows_to_send(kind: Kind, rows: Sequence[TurnRow]) -> tuple[pd.DataFrame, WireRecords]:
-    """Return rows as the ledger and the sender take them."""
+    """Return rows in the forms for the ledger and the sender."""
     frame = pd.DataFrame(
         {
             "event_id": [row.id for row in rows],
@@ -224,7 +224,7 @@ class TurnBuilder:
 
 
 def _left_out(conversation_id: str | None, author: str | None, text: str | None) -> str | None:
-    """Return why a message has no row; None if it has one."""
+    """Return the reason why a message has no row; None if it has one."""
     if conversation_id is None:
         return NO_CONVERSATION
     if author not in ("visitor", "agent"):
@@ -240,5 +240,5 @@ def _row(record: Json, people: Json | None, file: str, number: int) -> TurnRow:
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:
-    """Return a column's values, None where one is missing."""
+    """Return a column's values, with None for missing ones."""
     return column.astype(object).where(column.notna(), None).tolist()

@@ -26,9 +26,9 @@ class Box:
     """A box of a flow.
 
     Attributes:
-        title: In bold.
-        lines: Below the title.
-        color: Of the edge.
+        title: Bold text.
+        lines: Text below the title.
+        color: Edge colour.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Canvas:
             lines: Text below the title.
             color: Edge colour.
             fill: Fill colour.
-            dashed: Whether the edge is dashed.
+            dashed: True if the edge is dashed.
         """
         left, bottom, width, height = place
         self.axes.add_patch(
@@ -146,11 +146,11 @@ def diagram(height: float, words: str) -> Iterator[Canvas]:
 
 
 def flow(columns: Sequence[tuple[str, Sequence[Box]]], words: str) -> Picture:
-    """Draw what becomes of something, from left to right.
+    """Draw a flow of steps, from left to right.
 
     Args:
-        columns: For each step its heading and its boxes; the first box is what the next step continues with.
-        words: The description, for those who cannot see the picture.
+        columns: Heading and boxes of each step; the next step continues from the first box.
+        words: Description, as alternative text.
     """
     most = max(len(boxes) for _, boxes in columns)
     height = _HEADING + most * (_BOX_HEIGHT + _BOX_GAP) + _EDGE

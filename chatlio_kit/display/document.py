@@ -28,9 +28,9 @@ class Tile:
     """One key figure.
 
     Attributes:
-        name: What it counts.
+        name: Name of the count.
         value: The number.
-        is_trouble: Whether it needs attention.
+        is_trouble: True if it needs attention.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Chart:
     Attributes:
         periods: Column names, e.g. months.
         series: Counts for each column, by segment name.
-        unit: What is counted, e.g. ``events``.
+        unit: Unit of the counts, e.g. ``events``.
     """
 
     periods: Sequence[str]
@@ -140,7 +140,7 @@ class Example:
 
     Attributes:
         label: Type of case.
-        place: Where it occurs.
+        place: Its location.
         text: Explanation.
         verbatim: The case itself, character by character.
     """
@@ -160,7 +160,7 @@ class Part:
         text: Paragraph below the heading.
         chart: A chart.
         sheet: A table, shown without its title and with its notes below.
-        is_folded: Whether the table is initially collapsed.
+        is_folded: True if the table is initially collapsed.
         examples: Cases, one below the other.
     """
 

@@ -25,7 +25,7 @@ from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
 from chatlio_kit.display.visible import visible
 
 WIDTH = 8.4
-"""Of a picture, in inches."""
+"""Width of a picture in inches."""
 _WIDTH_WITH_NUMBERS = 9.6
 Numbers = Sequence[Sequence[str]]
 StyleSheet = str | dict[str, Any] | None

@@ -15,7 +15,7 @@ _LONGEST = 240
 
 
 def frame_sheet(frame: pd.DataFrame | pd.Series[Any], *, time_zone: str = "UTC") -> Sheet:
-    """Return a frame as a table to read. Of a long one the first and the last rows are shown.
+    """Return a frame as a table to read. Only the first and last rows of a long frame are shown.
 
     Args:
         frame: Any frame or series. An index without a name that only numbers the rows is left out.
@@ -61,7 +61,7 @@ def _cells(column: pd.Series[Any], time_zone: str) -> list[Cell]:
 
 
 def _decimals(column: pd.Series[Any]) -> int:
-    """Return how many decimals a column of numbers needs: none, or three digits that matter."""
+    """Return the number of decimals for a column of numbers: none, or enough for three significant digits."""
     if not types.is_float_dtype(column):
         return 0
     sizes = column.dropna().abs()

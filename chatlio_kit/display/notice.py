@@ -1,4 +1,4 @@
-"""A sentence in a box: a verdict, or what stopped something."""
+"""A sentence in a box: a verdict, or the reason for stopping."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Notice:
     """A word and a sentence, in a terminal and in a notebook.
 
     Attributes:
-        word: What it is, e.g. ``Right``.
-        sentence: What it says.
-        color: Of its edge.
+        word: Its type, e.g. ``Right``.
+        sentence: Its text.
+        color: Edge colour.
     """
 
     word: str

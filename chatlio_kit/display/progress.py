@@ -16,7 +16,7 @@ class Progress:
         what: The activity, e.g. ``streaming``.
         total: Final count, if known.
         unit: Unit of the count.
-        quiet: Whether to show nothing.
+        quiet: If true, show nothing.
     """
 
     def __init__(self, what: str, total: int | None, unit: str, *, quiet: bool = False) -> None:

@@ -12,7 +12,7 @@ from chatlio_kit.display.visible import visible
 
 Cell = str | int | float | None
 ELLIPSIS = "⋮"
-"""Stands in a row for rows that are left out."""
+"""A cell that represents omitted rows."""
 _LINE_BREAK = " ↵ "
 _OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 _LONGEST_ON_A_LINE = 80
@@ -24,7 +24,7 @@ _FLOW = {
 
 
 class FormattedNumber(str):
-    """A number that is written as it should be read; it is aligned as numbers are."""
+    """A number with its own format, aligned like other numbers."""
 
     __slots__ = ()
 
@@ -86,7 +86,7 @@ class Sheet:
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
 
     def is_numeric(self, column: int) -> bool:
-        """Whether a column holds only numbers."""
+        """Return whether a column holds only numbers."""
         cells = [row[column] for row in self.rows if row[column] is not None]
         cells = [cell for cell in cells if cell != ELLIPSIS]
         return bool(cells) and all(isinstance(cell, int | float | FormattedNumber) for cell in cells)

@@ -17,7 +17,7 @@ _IN_JSON = re.compile("[\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """Return a string with escapes for all characters that are not displayed as themselves.
+    """Return a string with escapes for all characters that are not displayed unchanged.
 
     Args:
         text: Untrusted text.

@@ -21,7 +21,7 @@ _NOT_IN_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     """Write frames to a workbook, one sheet for each, without their index.
 
-    Strings are written unchanged. Strings that a spreadsheet could take for a formula are quoted, as if by a
+    Strings are written unchanged. Strings that a spreadsheet could treat as a formula are quoted, as if by a
     leading apostrophe. Strings longer than a cell can hold are shortened and marked. Times with a time zone
     are written as local time, and the heading names the zone. Rows beyond the size of a sheet continue on
     another.

@@ -65,7 +65,7 @@ def forecast(
     skip_guard: bool = False,
     canary: bool = True,
 ) -> Forecast:
-    """Return what a backfill would send, and the least time for it; nothing is created or sent.
+    """Forecast the records that a backfill would send, and the minimum time; nothing is created or sent.
 
     Args:
         captures: An export from :func:`read_export`, or files and folders that need no options.
@@ -138,10 +138,10 @@ def backfill(
         captures: An export from :func:`read_export`, or files and folders that need no options.
         platform: The platform to send to.
         name: The connection's name.
-        connect: Whether to create a missing connection; on the local platform this is always done.
-        skip_guard: Whether to send into a new or changed dataflow without waiting.
-        production: Whether a production sandbox may be written to.
-        canary: Whether, on Experience Platform, the first records of each dataflow are read back before the
+        connect: If true, create a missing connection; on the local platform this is always done.
+        skip_guard: If true, send into a new or changed dataflow without waiting.
+        production: True if a production sandbox may be written to.
+        canary: True if, on Experience Platform, the first records of each dataflow are read back before the
             rest follows.
         pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
         patience: Seconds without a verdict after which sending ends, by default 600, or 7,200 for a batch;
@@ -151,7 +151,7 @@ def backfill(
         via: ``stream``, or ``batch`` for batch ingestion of files, which uses no streaming quota;
             ``chatlio-kit backfill --dry-run`` compares the two, and you can combine them. :func:`revert`
             reverts a run's batches.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
         cluster: The URL of a Dask scheduler, or a client, to convert on a cluster.
 
     Raises:
@@ -255,7 +255,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     """Send an export's accepted events, and return the number of unchanged files that were not read again."""
     ledger, captures = run.destination_ledger, export.captures
     # Captures next to a Slack export are always read, because it is merged with them.
-    # An archive is read again when members are excluded that it was read with, and vice versa.
+    # An archive is read again if the excluded members have changed.
     selection = (captures.exclude, captures.encoding)
     options = (export.options, selection) if any(selection) else export.options
     fingerprints = {file.name: _fingerprint(file, options) for file in captures.files}
@@ -286,7 +286,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
 
 
 def _fingerprint(file: CaptureFile, options: object) -> str | None:
-    """Return a digest of a file and its reading options; None where a change could go unnoticed.
+    """Return a digest of a file and its reading options; None if a change could go unnoticed.
 
     A file with a reject is always read again, because the report must list the reject.
     """

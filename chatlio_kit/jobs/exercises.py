@@ -19,9 +19,9 @@ from chatlio_kit.display.palette import GREEN, ORANGE
 from chatlio_kit.errors import ChatlioKitError
 from chatlio_kit.tables import Export, ReadOptions
 
-_TOLERANCE = 0.0006  # of a share that was rounded to three digits
+_TOLERANCE = 0.0006  # half a unit in the third digit of a share
 Answer = Callable[[Any], Any]
-"""Computes an answer from what the question is about; a set holds several that are right."""
+"""A function that computes the right answer from the question's object; a set holds several."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Exercise:
 
     Attributes:
         answer: Computes the right answer.
-        mistakes: Computes answers that a misreading leads to, each with what was misread.
+        mistakes: Functions that compute likely wrong answers, each with an explanation.
     """
 
     answer: Answer
     mistakes: Sequence[tuple[Answer, str]] = ()
 
     def check(self, given: object, about: Any) -> Notice:
-        """Return whether an answer is right, and if not, why.
+        """Return whether an answer is right, and if not, the reason.
 
         Args:
             given: The reader's answer.
@@ -61,7 +61,7 @@ class Exercise:
 
 
 class _NotOneValue(Exception):
-    """An answer is not one value."""
+    """An error for an answer that is not a single value."""
 
 
 def _not_yet(reason: str) -> Notice:
@@ -69,7 +69,7 @@ def _not_yet(reason: str) -> Notice:
 
 
 def _single(given: object) -> object:
-    """Return the one value of an answer, which may be in a frame or a series."""
+    """Return the only value of an answer, which may be in a frame or a series."""
     if isinstance(given, pd.DataFrame | pd.Series | pd.Index):
         if given.size != 1:
             raise _NotOneValue(f"This has {given.size:,} values. The question asks for one.")
@@ -94,7 +94,7 @@ def _folded(text: str) -> str:
 
 
 def _difference(given: object, right: object) -> str:
-    """Return in what way an answer differs, without giving the right one away."""
+    """Describe how an answer differs, without revealing the right one."""
     if isinstance(right, Real):
         if not isinstance(given, Real):
             return "The question asks for a number."
@@ -105,7 +105,7 @@ def _difference(given: object, right: object) -> str:
 
 
 def _most(numbers: pd.Series[Any]) -> set[Any]:
-    """Return the names of the highest value; several may share it."""
+    """Return the names with the highest value; several may share it."""
     return set(numbers.index[numbers == numbers.max()])
 
 
@@ -114,7 +114,7 @@ def _least(numbers: pd.Series[Any]) -> set[Any]:
 
 
 def _still_rejected(export: Export) -> int:
-    """Return how many records stay rejected when the times of files date the undated ones."""
+    """Return the number of records that stay rejected if files' times date the undated ones."""
     options = ReadOptions(
         export.options.kind, ReadOptions.from_options(None, "file-time").undated_as, export.options.fields
     )
@@ -158,7 +158,7 @@ def _months_of_offline_messages(rows: pd.DataFrame) -> set[str]:
 
 
 def _largest_difference(both: tuple[pd.DataFrame, pd.DataFrame]) -> float:
-    """Return by how many microseconds an event's time differs in two frames at most."""
+    """Return the largest difference in microseconds between an event's times in two frames."""
     sent, back = (frame.drop_duplicates("event_id").set_index("event_id")["occurred_at"] for frame in both)
     return float((sent - back).abs().max() / pd.Timedelta(microseconds=1))
 

@@ -1,4 +1,4 @@
-"""Open an explorer over tables, with what became of each event from a ledger."""
+"""Open an explorer over tables, with the status of each event from a ledger."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def explore(
     until: str | None = None,
     limit: int = ROWS,
 ) -> Explorer:
-    """Return a page for searching, filtering and reading conversations, with what became of each.
+    """Return a page for searching, filtering and reading conversations, with the status of each event.
 
     It displays itself in a notebook; ``.save("chats.html")`` writes it to a file that works offline. A folder
-    of any size may be named, because only what the page holds is loaded.
+    of any size may be named, because only the page's contents are loaded.
 
     Args:
         tables: Tables, or a folder that ``convert`` wrote.
-        state: The state folder whose ledger records what became of each event; without a ledger, the page
+        state: The state folder whose ledger has the status of each event; without a ledger, the page
             shows what was accepted and what was rejected.
         query: Only conversations in which all these words occur.
         since: Only conversations from this day or RFC 3339 time on, UTC.

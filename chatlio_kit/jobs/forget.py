@@ -1,4 +1,4 @@
-"""Erase one person from everything that is stored here, and report what is stored elsewhere."""
+"""Erase one person from local storage, and report what is stored elsewhere."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from chatlio_kit.tables.erasure import (
 from chatlio_kit.tables.pipeline import read_batches
 
 UNFINISHED = "forgetting.json"
-"""Holds what is known about the person during a call; after a kill it remains, and the next call resumes."""
+"""Names of the person during a call. It remains after a kill, and the next call resumes from it."""
 
 _SHOWN = 20
 _SHORTEST = 4
@@ -75,10 +75,10 @@ class SearchedStore:
 
     Attributes:
         name: Its name.
-        exists: Whether there was anything to search.
+        exists: True if there was anything to search.
         removed: Number of removed entries.
-        left: Number of entries of the person that are left, as far as found.
-        remove_by: Who has to remove what is left, and how; empty if nothing is left.
+        left: Number of the person's entries that were found and are left.
+        remove_by: Advice on removing what is left; empty if nothing is left.
     """
 
     name: str
@@ -90,7 +90,7 @@ class SearchedStore:
 
 @dataclass(repr=False)
 class Forgotten(SheetDisplay):
-    """Where a person was searched for, what was removed, and what is left for others to remove.
+    """Result of a search for one person: what was removed, and what is left for others to remove.
 
     Attributes:
         events: Erased rows of the ledger.
@@ -101,7 +101,7 @@ class Forgotten(SheetDisplay):
         tables: Rows removed from the given tables, by table.
         stores: All stores that were searched.
         notes: Sentences on what could not be done.
-        deletions: What became of the person's rows on the given platform.
+        deletions: Record deletes on the given platform.
         sql: A query that finds the person's rows on Experience Platform; None if nothing was sent there.
         event_ids: Ids of all events that name the person.
     """
@@ -126,7 +126,7 @@ class Forgotten(SheetDisplay):
 
     @property
     def found(self) -> bool:
-        """Whether the person was found anywhere."""
+        """True if the person was found anywhere."""
         return bool(self.event_ids) or any(store.removed or store.left for store in self.stores)
 
     @property
@@ -168,18 +168,18 @@ class Forgotten(SheetDisplay):
         }
 
     def sheet(self) -> Sheet:
-        """Return a table of what was done and what is left to do."""
+        """Return a table of removed and remaining items."""
         rows = [
             (store.name, store.removed, store.left)
             if store.exists
-            else (f"{store.name} (not there)", None, None)
+            else (f"{store.name} (missing)", None, None)
             for store in self.stores
         ]
         notes = [f"Left in {store.name}: {store.remove_by}" for store in self.stores if store.left]
         notes += [f"  {file} record {record:,}" for file, record in self.captures[:_SHOWN]]
         if len(self.captures) > _SHOWN:
             notes.append(f"  ... and {len(self.captures) - _SHOWN:,} more; --json lists them")
-        title = "Forgotten" if self.found else "No one was found, and nothing was erased."
+        title = "Forgotten" if self.found else "No match was found, and nothing was erased."
         sql = [self.sql] if self.sql else []
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
 
@@ -215,7 +215,7 @@ def forget(
 
     The ledger's rows hold digests and file locations, but no names. To find a person's rows, name the
     captures that were sent, with the same ``kind``, ``undated_as`` and ``fields`` as then. Stored records
-    lead to further events by themselves. A conversation in which the person takes part is erased as a whole,
+    lead to further events. A conversation in which the person takes part is erased as a whole,
     as is another person's event that mentions them.
 
     If a call is interrupted, the next call finishes the job.
@@ -226,7 +226,7 @@ def forget(
             included.
         visitor_id: The person's visitor id.
         channel: The id of a Slack channel (``C...``): the conversations held there are erased like a
-            person's. Their visitor's other conversations stay. Use it for people whom only Slack knows.
+            person's. Their visitor's other conversations stay. Use it for people known only to Slack.
         state: The state folder.
         tables: Folders of tables that ``convert`` wrote; the person's rows are removed from them.
         kind: As in :func:`read_export`.
@@ -238,16 +238,16 @@ def forget(
         encoding: As in :func:`read_export`.
         platform: A platform to which events of the person were sent from this state folder: their rows are
             deleted there by record delete, if the connection has identities.
-        production: Whether a production sandbox may be changed.
+        production: True if a production sandbox may be changed.
         confirm: Called with a sentence before a record delete is sent; returns whether to send it. By default
             it is sent.
         wait: Seconds to wait for a record delete to finish, which can take days.
 
     Returns:
-        What was found: each store that was searched, what was removed, what is left and who removes it.
+        The result: each searched store, with the items removed and left, and advice on the latter.
 
     Raises:
-        UsageError: No one is named, an option is not valid, or a folder is not the right one.
+        UsageError: No person is named, an option is invalid, or a folder is the wrong one.
         MissingPath: The captures do not exist.
         LedgerBusy: A run is sending from this state folder; nothing was changed.
         ProductionSandbox: The platform's sandbox is of the type production, or of an unknown type.
@@ -256,8 +256,8 @@ def forget(
     """
     state = Path(state)
     if not any(name and name.strip() for name in (visitor_id, email, channel)):
-        whom = f"{option('visitor_id')}, {option('email')} or {option('channel')}"
-        raise UsageError(f"No one is named. Name whom to forget with {whom}.")
+        names = f"{option('visitor_id')}, {option('email')} or {option('channel')}"
+        raise UsageError(f"There is no one to forget. Name a person or channel with {names}.")
     for name in (visitor_id, email):
         if name and len(name.strip()) < _SHORTEST:
             raise UsageError(
@@ -299,7 +299,7 @@ class _Erasure:
         self._ledger_files_naming: list[str] = []
 
     def search(self) -> None:
-        """Collect everything that leads to the person, before any of it is erased."""
+        """Collect everything that leads to the person before erasing anything."""
         person, ledger = self._person, self._ledger
         if self._store.is_dir():
             try:
@@ -312,7 +312,7 @@ class _Erasure:
         self.result.event_ids = sorted(person.events)
 
     def _learn(self, *, from_store: bool = True) -> None:
-        """Learn what the stores know about the person, until no store leads to more."""
+        """Search the stores for names of the person until none leads to more."""
         person, ledger = self._person, self._ledger
         _resume(self._state / UNFINISHED, person)
         known = -1
@@ -333,8 +333,8 @@ class _Erasure:
     def delete_records(self, platform: Platform, confirm: Confirm | None, wait: float) -> None:
         """Delete the person's rows on a platform, before the ledger forgets what was sent there.
 
-        The ledger is locked, so nothing about the person is sent in the meantime. A call that is interrupted
-        here has erased nothing yet, and the next one deletes what is left.
+        The locked ledger prevents sending in the meantime. A call that is interrupted here has erased nothing
+        yet, and the next call deletes the rest.
         """
         self._learn(from_store=False)
         settings = platform.settings
@@ -347,7 +347,7 @@ class _Erasure:
             self.result.notes.append(f"Nothing was sent to {settings.platform_name} from this state folder.")
 
     def erase(self) -> None:
-        """Erase what was found; the ledger, which leads to the rest, comes last."""
+        """Erase the person's data; the ledger, which leads to the rest, comes last."""
         unfinished = self._state / UNFINISHED
         _write_privately(unfinished, self._person)
         result, person = self.result, self._person
@@ -371,7 +371,7 @@ class _Erasure:
         self._report_stores(reports, in_tables, erased)
         self._report_elsewhere(elsewhere)
         if rows_before > result.events:
-            result.notes.append(f"{rows_before - result.events:,} rows of the ledger were forgotten before.")
+            result.notes.append(f"{rows_before - result.events:,} rows of the ledger were erased earlier.")
         self._report_remaining_files()
 
     def _search_captures(self, export: Export) -> None:
@@ -416,25 +416,25 @@ class _Erasure:
         result = self.result
         has_reports, has_platform = (self._state / REPORTS).is_dir(), self._store.is_dir()
         result.add("ledger, with its dead letters", result.events)
-        result.add("names of files in the ledger", len(self._ledger_files_naming))
+        result.add("file names in the ledger", len(self._ledger_files_naming))
         result.add("rejects", reports.rejects, exists=has_reports)
-        result.add("names of files in rejects", reports.renamed, exists=has_reports)
+        result.add("file names in rejects", reports.renamed, exists=has_reports)
         result.add("report pages", reports.pages, exists=has_reports)
         result.add("reports as JSON", reports.reports, exists=has_reports)
-        result.add("remains of broken-off runs", reports.partials, exists=has_reports)
+        result.add("remains of interrupted runs", reports.partials, exists=has_reports)
         result.add("local platform", erased.rows, exists=has_platform)
         batches = erased.descriptions + erased.log_lines
         result.add("its batches, runs and log", batches, exists=has_platform)
         if self._tables:
             result.add("tables", sum(in_tables.rows.values()))
-            result.add("rejects and reports beside them", in_tables.beside_tables)
+            result.add("rejects and reports next to them", in_tables.beside_tables)
         for folder in self._tables:
             if left := len(list(folder.glob(".unfinished-*"))):
                 advice = f"delete the folders .unfinished-* in {str(folder)!r}, or run convert there again"
-                result.add("conversions that were broken off", left=left, remove_by=advice)
+                result.add("interrupted conversions", left=left, remove_by=advice)
         if self._export is not None:
             left = len(result.captures) + len(self._captures_naming)
-            advice = "only you can change the captures: remove these records from them"
+            advice = "captures are never changed here: remove these records yourself"
             if self._captures_naming:
                 advice += f"; {len(self._captures_naming):,} files are named after the person: rename them"
             result.add("captures", left=left, remove_by=advice)
@@ -467,7 +467,7 @@ class _Erasure:
             )
 
     def _report_elsewhere(self, elsewhere: Mapping[Destination, int]) -> None:
-        """Report what is left on Experience Platform, and what removes it."""
+        """Report the rows left on Experience Platform, and the ways to remove them."""
         for deletion in self.result.deletions:
             elsewhere = {where: count for where, count in elsewhere.items() if where != deletion.destination}
             removed = deletion.rows - deletion.left
@@ -506,7 +506,7 @@ class _Erasure:
 
     def _report_remaining_files(self) -> None:
         """Search every file in the state folder, and report those that still name the person."""
-        advice = "chatlio_kit does not know how to change this file: check it yourself"
+        advice = "chatlio_kit cannot change this file: check it yourself"
         remaining = [path for path in self._state.rglob("*") if path.is_file() and self._names_person(path)]
         for path in sorted(remaining):
             self.result.add(str(path.relative_to(self._state)), left=1, remove_by=advice)
@@ -540,7 +540,7 @@ def _export(
 
 
 def _resume(unfinished: Path, person: Person) -> None:
-    """Load what an interrupted call knew."""
+    """Load the knowledge of an interrupted call."""
     if unfinished.exists():
         with suppress(ValueError):  # it was interrupted before anything was erased
             person.restore(json.loads(unfinished.read_bytes()))
@@ -557,7 +557,7 @@ def _write_privately(path: Path, person: Person) -> None:
 
 
 def _not_ended(error: Exception) -> OutputError:
-    return OutputError(f"The local platform keeps its rows: {error}. Stop it and run forget again.")
+    return OutputError(f"The local platform's rows cannot be erased: {error}. Stop it and run forget again.")
 
 
 def _text(raw: bytes) -> str:

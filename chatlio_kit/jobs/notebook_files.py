@@ -20,19 +20,19 @@ from chatlio_kit.private_files import new_file
 
 FIRST = "00_start_here.ipynb"
 TOUR = Path("chatlio-notebooks")
-"""Where the tour puts the notebooks by default."""
+"""The tour's default folder for the notebooks."""
 _EXTRA = 'pip install "chatlio-kit[notebooks]"'
 _PATTERNS = ("**/*.ipynb", "**/*.svg")
 _SECONDS = 600
-"""How long one cell may run."""
+"""Seconds that one cell may run."""
 
 
 class NotebooksMissing(ChatlioKitError):
-    """What notebooks need is not installed."""
+    """An error for missing requirements of the notebooks."""
 
 
 class NotebookStopped(ChatlioKitError):
-    """A notebook stopped at a cell."""
+    """An error for a notebook that stopped at a cell."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,10 +40,10 @@ class NotebookFiles(SheetDisplay):
     """The notebooks in a folder.
 
     Attributes:
-        folder: Where they are.
+        folder: Their folder.
         written: The names of files that were written.
-        unchanged: The names of files that were there already, and are the same.
-        kept: The names of files that were there already and differ, so they were left alone.
+        unchanged: The names of existing files with the same content.
+        kept: The names of existing files that differ, and were left unchanged.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class NotebookFiles(SheetDisplay):
         }
 
     def sheet(self) -> Sheet:
-        """List each file, and what was done."""
+        """List each file with its outcome."""
         rows = [
             (name, what)
             for names, what in (
@@ -76,7 +76,7 @@ class NotebookFiles(SheetDisplay):
 
 
 def source_folder() -> Path:
-    """Return where the notebooks are: inside an installed package, next to one that is being developed.
+    """Return the folder of the notebooks: inside an installed package, or next to a source checkout.
 
     Raises:
         NotebooksMissing: The installation has none.
@@ -90,11 +90,11 @@ def source_folder() -> Path:
 
 @checked()
 def write_notebooks(folder: Path | str, language: str = "en") -> NotebookFiles:
-    """Put the guided notebooks into a folder. A file that is there and differs is never overwritten.
+    """Put the guided notebooks into a folder. An existing file that differs is never overwritten.
 
     Args:
-        folder: It is created where it does not exist.
-        language: A key of `LANGUAGES`; what is not translated stays English.
+        folder: The folder, created if it does not exist.
+        language: A key of `LANGUAGES`; untranslated cells stay English.
 
     Raises:
         OutputError: A file cannot be written.
@@ -129,16 +129,16 @@ def write_notebooks(folder: Path | str, language: str = "en") -> NotebookFiles:
 
 @checked(name=text)
 def run_notebook(folder: Path | str, name: str) -> Path:
-    """Run a notebook of a folder from top to bottom, and store what it shows in its file.
+    """Run a notebook of a folder from top to bottom, and store its outputs in the file.
 
     Args:
-        folder: Where it is.
+        folder: Its folder.
         name: Its name or the beginning of its name, such as ``02``.
 
     Raises:
         UsageError: There is no such notebook, or several.
         NotebooksMissing: Jupyter is not installed.
-        NotebookStopped: A cell fails; the file then shows how far it came.
+        NotebookStopped: A cell fails; the file then has the outputs up to that cell.
     """
     require_jupyter()
     names = sorted(path.name for path in Path(folder).glob("*.ipynb"))
@@ -158,14 +158,14 @@ def run_notebook(folder: Path | str, name: str) -> Path:
         store_widget_state=False,
         extra_arguments=[
             "--log-level=ERROR"
-        ],  # a kernel warns of its own transport, which nobody can change here
+        ],  # a kernel warns about its own transport, which cannot be changed here
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
         sentence = str(error.evalue).rstrip(".")
-        raise NotebookStopped(f"{str(path)!r} stopped: {sentence}. The file shows at which cell.") from None
+        raise NotebookStopped(f"{str(path)!r} stopped: {sentence}. Its outputs show the cell.") from None
     except nbclient.exceptions.CellTimeoutError:
         raise NotebookStopped(f"{str(path)!r} stopped: a cell ran for over {_SECONDS} seconds.") from None
     finally:
@@ -178,7 +178,7 @@ def open_jupyter(path: Path, *, browser: bool = True) -> None:
 
     Args:
         path: The notebook.
-        browser: Whether a browser is opened; without one, JupyterLab prints its address.
+        browser: If true, open a browser; if not, JupyterLab prints its URL.
 
     Raises:
         NotebooksMissing: JupyterLab is not installed.
@@ -192,17 +192,17 @@ def open_jupyter(path: Path, *, browser: bool = True) -> None:
         *([] if browser else ["--no-browser"]),
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        with suppress(KeyboardInterrupt):  # JupyterLab was interrupted, too, and ends by itself
+        with suppress(KeyboardInterrupt):  # JupyterLab was interrupted too, and ends by itself
             server.wait()
         if server.wait() > 0:
-            raise NotebookStopped("JupyterLab ended with an error. Its own messages above say why.")
+            raise NotebookStopped("JupyterLab ended with an error. Its messages above give the reason.")
 
 
 def require_jupyter() -> None:
     """Check that JupyterLab is installed.
 
     Raises:
-        NotebooksMissing: It is not; the sentence says how to install it.
+        NotebooksMissing: It is not installed; the message says how to install it.
     """
     if find_spec("jupyterlab") is None:
         raise NotebooksMissing(

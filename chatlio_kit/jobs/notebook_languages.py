@@ -1,8 +1,8 @@
 """Guided notebooks in other languages.
 
 A translation is a Markdown file with a section for each Markdown cell of the English notebook. A section
-begins with a marker that holds the cell's id and a digest of the English text, so a translation of an older
-text is recognised. Code and outputs exist only once, in the English notebook.
+begins with a marker that holds the cell's id and a digest of the English text, so outdated translations are
+recognised. Code and outputs exist only once, in the English notebook.
 """
 
 from __future__ import annotations

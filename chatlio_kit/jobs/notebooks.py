@@ -1,4 +1,4 @@
-"""Set up the guided notebooks: a lesson starts where the lesson before it ended."""
+"""Set up the guided notebooks: each lesson starts where the previous one ended."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ _MADE_BY = {
 
 
 class NotebookSetup(SheetDisplay):
-    """The starting point of a lesson: what the lessons before it made.
+    """The starting point of a lesson: the results of the previous lessons.
 
     Attributes:
-        step: Which lesson.
+        step: The lesson.
         folder: The state folder; on the local platform a temporary one, unless one was named.
     """
 
@@ -112,11 +112,11 @@ class NotebookSetup(SheetDisplay):
         if self.is_local and step is Step.VERIFY:
             self.run.reconcile()
         elif self.is_local and step is Step.STREAM:
-            _ = self.tables  # unusable captures are reported at once; the connection is created later
+            _ = self.tables  # unusable captures are reported immediately; the connection is created later
 
     @cached_property
     def platform(self) -> Platform:
-        """The platform, opened when it is first asked for."""
+        """The platform, opened on first access."""
         return open_platform(LOCAL if self.is_local else AEP, state=self.folder)
 
     @cached_property
@@ -155,7 +155,7 @@ class NotebookSetup(SheetDisplay):
 
     @cached_property
     def connection(self) -> Connection:
-        """The connection that the lesson "connect" made."""
+        """The connection created in the lesson "connect"."""
         self._require("connection")
         if self.is_local:
             return plan_connection(self.platform, quiet=True).apply(quiet=True)
@@ -163,7 +163,7 @@ class NotebookSetup(SheetDisplay):
 
     @cached_property
     def tables(self) -> Tables:
-        """The tables that the lesson "convert" made."""
+        """The tables created in the lesson "convert"."""
         self._require("tables")
         tables = self._export.to_tables(quiet=True)
         if tables.events.empty:
@@ -197,20 +197,22 @@ class NotebookSetup(SheetDisplay):
         """Return the visitor with the most events, to practise forgetting.
 
         Raises:
-            ChatlioKitError: On Experience Platform, no visitor is chosen for you.
+            ChatlioKitError: On Experience Platform, no example visitor is chosen.
         """
         if not self.is_local:
-            raise TooEarly("On Experience Platform nobody is forgotten as an example. Name whom in VISITOR.")
+            raise TooEarly(
+                "On Experience Platform, no example visitor is chosen. Set VISITOR to the id to forget."
+            )
         visitors = tables.visitors.sort_values(["events", "visitor_id"])["visitor_id"]
         return str(visitors.iloc[-1])
 
     def check(self, number: int, answer: object, about: object) -> Notice:
         """Return whether the answer to an exercise is right, and if not, why.
 
-        The right answer is computed from ``about``, so it is that of your own data.
+        The right answer is computed from ``about``, so it fits your own data.
 
         Args:
-            number: Which exercise of this lesson, from 1.
+            number: Number of the exercise in this lesson, from 1.
             answer: Your answer; ``...`` means that there is none yet.
             about: The object that the exercise names.
 
@@ -224,7 +226,7 @@ class NotebookSetup(SheetDisplay):
 
     @contextmanager
     def expect_stop(self) -> Iterator[None]:
-        """Show the sentence of an error that is raised on purpose, and go on."""
+        """Show the message of an error that is raised on purpose, and continue."""
         display = import_module("IPython.display").display
         try:
             yield
@@ -241,7 +243,7 @@ class NotebookSetup(SheetDisplay):
             )
 
     def sheet(self) -> Sheet:
-        """Return what the notebook has to work with."""
+        """Return a table of the lesson's starting point."""
         where = "the local platform" if self.is_local else "Experience Platform"
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
@@ -265,12 +267,13 @@ def open_lesson(
 ) -> NotebookSetup:
     """Open one of the guided lessons: start, connect, convert, stream, verify, slack, people or answers.
 
-    On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
-    with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.
+    On the local platform, it starts where the previous lesson ended, in a temporary folder that is removed
+    with the notebook. On Experience Platform, it continues with the existing objects, and changes nothing by
+    itself.
     In a notebook, frames are shown as tables to read from then on: times to the second, missing values empty.
 
     Args:
-        step: Which lesson.
+        step: The lesson.
         platform: ``local`` or ``aep``.
         captures: Captured webhooks, as in ``read_export``; by default, on the local platform, a sample.
         kind: As in ``read_export``.
@@ -320,7 +323,7 @@ def _show_frames(time_zone: str) -> None:
 
 
 def _temporary_folder() -> Path:
-    """Create a folder that is removed when this process ends, however it ends."""
+    """Create a folder that is removed at the end of this process, however it ends."""
     folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
     cleaner = subprocess.Popen(
         [sys.executable, "-P", "-c", _CLEAN_UP, str(folder), str(Path(__file__).parents[2])],

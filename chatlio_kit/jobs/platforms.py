@@ -40,7 +40,7 @@ def open_platform(
     faults: Path | str | Mapping[str, Any] | None = None,
     idle: float = READING_SECONDS,
 ) -> Platform:
-    """Open Experience Platform, or the local platform that answers as it does.
+    """Open Experience Platform, or the local platform, which answers like it.
 
     Args:
         platform: ``local`` or ``aep``; by default the value of ``CHATLIO_KIT_PLATFORM``, else ``local``.

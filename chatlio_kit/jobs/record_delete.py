@@ -1,7 +1,7 @@
 """Delete one person's rows from a dataset on Experience Platform by record delete, and read back the result.
 
 A record delete removes rows by their primary identity, so it reaches only the rows of a connection with
-identities. The identities are read from the rows themselves. Only what was read back is reported.
+identities. The identities are read from the rows themselves. Only rows that were read back are reported.
 
 Source: Data Hygiene: work orders; Profile: privacy requests.
 """
@@ -31,7 +31,7 @@ _FINISHED = frozenset(
     ("complete", "completed", "success", "succeeded", "finished", "failed", "failure", "error", "cancelled")
 )
 _RECEIVED = "received"
-"""The only documented status. The words above merely end the waiting; the read-back decides."""
+"""The only documented status. The words above only end the waiting; the read-back decides."""
 _FIRST_POLL, _SLOWEST_POLL = 0.2, 30.0
 
 Confirm = Callable[[str], bool]
@@ -39,15 +39,15 @@ Confirm = Callable[[str], bool]
 
 
 class UnreadableDataset(ChatlioKitError):
-    """Rows of a dataset cannot be read, so nothing can be claimed about them."""
+    """An error for unreadable rows of a dataset, about which nothing can be claimed."""
 
 
 @dataclass
 class RecordDelete:
-    """One person's rows at one destination, and what became of them.
+    """One person's rows at one destination, and the result of their deletion.
 
     Attributes:
-        destination: Where they are.
+        destination: Their destination.
         dataset: The dataset.
         rows: Number of their rows that were found.
         nameless: Number of these without a primary identity, which nothing removes individually.
@@ -55,7 +55,7 @@ class RecordDelete:
         left: Number of the rows that the last read found.
         work_order: The id of the work order, if one was sent.
         status: Its status in the platform's words, or ``unknown`` with the reason.
-        problem: Why nothing, or not everything, could be removed.
+        problem: Reason why nothing, or not everything, could be removed.
     """
 
     destination: Destination
@@ -71,7 +71,7 @@ class RecordDelete:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether rows are left after a work order that is not reported as finished."""
+        """True if rows are left after a work order that is not reported as finished."""
         return self.work_order is not None and bool(self.left) and self.status not in _FINISHED
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class RecordDelete:
         }
 
     def advice(self) -> str:
-        """Return what removes the rows that are left."""
+        """Return advice on removing the rows that are left."""
         if self.is_under_way:
             return (
                 f"the status of the work order {self.work_order} is {self.status or 'unknown'}; it can take "
@@ -104,7 +104,7 @@ class RecordDelete:
 def delete_records(
     platform: Platform, destination: Destination, person: Person, *, confirm: Confirm | None, wait: float
 ) -> RecordDelete:
-    """Order the deletion of a person's rows, follow it, and read back what is left.
+    """Order the deletion of a person's rows, follow it, and read back the rows that are left.
 
     Args:
         platform: The platform.

@@ -25,7 +25,7 @@ def inspect_slack(
     """Propose settings for a Slack workspace export; nothing is read without your settings.
 
     The proposal has ids and counts, but never message text. With captured webhooks from the same time, it
-    also shows how visitors' messages look in Slack, as far as both have the same ones.
+    also shows the form of visitors' messages in Slack, if both have the same messages.
 
     Args:
         path: Slack's own export, or one of ``slackdump export``: a zip or an unpacked folder.
@@ -34,7 +34,7 @@ def inspect_slack(
 
     Raises:
         MissingPath: A path does not exist.
-        CaptureError: The path is not a readable Slack export; the message says what it is.
+        CaptureError: The path is not a readable Slack export; the message describes it.
         OutputError: The file already exists, or cannot be written.
     """
     target = None if write is None else Path(write)

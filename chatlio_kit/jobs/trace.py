@@ -1,4 +1,4 @@
-"""Trace one event, conversation, visitor, e-mail address or record through everything that is stored here."""
+"""Trace one event, conversation, visitor, e-mail address or record through local storage."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ class CaptureRecord:
     kind: str
 
     def is_at(self, file: str, record: int) -> bool:
-        """Whether this is the given record."""
+        """Return whether this is the given record."""
         return record == self.record and is_same_file(file, self.file)
 
 
 @dataclass
 class TracedEvent:
-    """One event, and what each store knows about it.
+    """One event, and each store's data about it.
 
     Attributes:
         event_id: Its id.
         in_captures: The records in the captures that hold it; all but one are duplicates.
         row: Its row in the tables.
-        entries: What the ledger knows, one entry for each destination.
+        entries: The ledger's entries, one for each destination.
     """
 
     event_id: str
@@ -103,13 +103,13 @@ class TracedEvent:
 
 @dataclass
 class Trace:
-    """What became of an event, conversation, visitor, e-mail address or record.
+    """The status of an event, conversation, visitor, e-mail address or record.
 
     Attributes:
-        what: What was traced.
+        what: The traced id, address or record.
         events: The events that were found, ordered by time where it is known.
         rejections: The rejected records that were found, each with the folders that list it.
-        notes: Sentences on what was not found, and on what was not searched.
+        notes: Sentences on items not found and stores not searched.
         looked_at: The stores that were searched, by name.
     """
 
@@ -121,12 +121,12 @@ class Trace:
 
     @property
     def found(self) -> bool:
-        """Whether anything is known about it."""
+        """True if anything is known about it."""
         return bool(self.events or self.rejections)
 
     @property
     def exit_code(self) -> int:
-        """0 if something is known, 1 if nothing is."""
+        """0 if something is known, else 1."""
         return DONE if self.found else FAILED
 
     def as_dict(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Trace:
         return "".join(sheet._repr_html_() for sheet in self.sheets())
 
     def _overview(self) -> Sheet:
-        """Count the events by kind and by what became of them."""
+        """Count the events by kind and status."""
         rows: dict[tuple[str, str], int] = {}
         for event in self.events:
             statuses = [entry.status for entry in event.entries] or [Status.NOT_SENT]
@@ -233,7 +233,7 @@ def trace(
     tables: Path | str | Sequence[Path | str] = (),
     state: Path | str = DEFAULT_STATE,
 ) -> Trace:
-    """Return what became of one event, conversation, visitor, e-mail address or record, step by step.
+    """Trace one event, conversation, visitor, e-mail address or record, step by step.
 
     The ledger and the rejections in the state folder are always searched; they hold event ids and records.
     The events of a conversation, a visitor or an address are found through tables or captures. Tables lead to
@@ -350,7 +350,7 @@ class _Search:
         return unaccepted
 
     def _capture_batches(self) -> Iterator[EventBatch]:
-        """Yield the batches that may hold what is wanted; only one for a record of a single file."""
+        """Yield the batches that may hold the wanted records; only one for a record of a single file."""
         if self._export is None:
             return
         captures, wanted = copy(self._export.captures), self._wanted
@@ -379,7 +379,7 @@ class _Search:
         return events[is_theirs]
 
     def _search_ledger_for_ids(self) -> None:
-        """Find events that the ledger itself leads to: by record, or in stored dead letters."""
+        """Find events in the ledger itself: by record, or in stored dead letters."""
         ledger, wanted = self._ledger, self._wanted
         if ledger is None or wanted.event_ids:
             return
@@ -390,7 +390,7 @@ class _Search:
             ids = find_ids_in_dead_letters(ledger, name, wanted.is_named_in)
             if (
                 wanted.name_id is not None
-            ):  # the id of a conversation's start follows from the conversation's id
+            ):  # the id of a conversation's start derives from the conversation's id
                 (parts,) = id_parts(Kind.CONVERSATION_STARTED, [name], [None])
                 started = digest(parts or b"")
                 ids += [started] if find_events(ledger, [started]) else []
@@ -447,7 +447,7 @@ def _are_one_record(rejection: Rejection, other: Rejection) -> bool:
 
 
 def _holds(raw_batch: RawBatch, wanted: Wanted) -> bool:
-    """Whether a batch holds the wanted record."""
+    """Return whether a batch holds the wanted record."""
     return any(map(wanted.is_rejection, raw_batch.rejected)) or any(
         wanted.is_at(part.file.name, wanted.record) and wanted.record in part.records.numbers
         for part in raw_batch.slices

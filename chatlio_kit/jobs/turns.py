@@ -137,14 +137,14 @@ def backfill_turns(
         captures: An export from :func:`read_export`, or files and folders that need no options.
         platform: The platform to send to.
         name: The connection's name; ``plan_connection(..., turns=True)`` creates its part for turns.
-        connect: Whether to create a missing part; on the local platform this is always done.
+        connect: If true, create a missing part; on the local platform this is always done.
         skip_guard: As for :func:`backfill`, like the following arguments.
-        production: Whether a production sandbox may be written to.
-        canary: Whether, on Experience Platform, first records are read back before the rest follows.
+        production: True if a production sandbox may be written to.
+        canary: True if, on Experience Platform, first records are read back before the rest follows.
         pace: Rows a second.
         patience: Seconds without a verdict after which sending ends.
         wait: Seconds to wait for rows.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         UsageError: The messages are redacted, so nothing is left to analyse.

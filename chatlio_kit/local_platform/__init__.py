@@ -29,7 +29,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the server when it is first used: most programs only talk to one."""
+    """Import the server on first use: most programs only talk to one."""
     if name not in _LATER:
         raise AttributeError(f"the local platform has no {name!r}")
     return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -16,20 +16,20 @@ from .server.serve import serve
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Hides pandas. A None in ``sys.modules`` would be imported as such by compiled code."""
+    """A finder that hides pandas. Compiled code would import a None in ``sys.modules``."""
 
     def find_spec(self, name: str, *_: object) -> None:
-        """Refuse pandas, and leave other modules to other finders."""
+        """Refuse pandas; leave other modules to other finders."""
         if name == "pandas":
             raise ModuleNotFoundError("The local platform does without pandas", name=name)
 
 
 def main() -> int:
-    """Read the options and serve until stopped."""
+    """Parse the options and serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m chatlio_kit.local_platform")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--idle", type=float, help="end after so many seconds without a request")
+    parser.add_argument("--idle", type=float, help="end after this many seconds without a request")
     parser.add_argument("--withheld", action="append", default=[], metavar="PERMISSION")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="see the module faults.plan")
     parser.add_argument("--sandbox-type", choices=SANDBOX_TYPES, default=Options.sandbox_type)
@@ -38,7 +38,7 @@ def main() -> int:
         name = f"--{option.name.replace('_', '-')}"
         parser.add_argument(name, type=type(option.default), default=option.default)
     arguments = parser.parse_args()
-    # pyarrow imports pandas, if installed, to recognise its types, which only costs time and memory here.
+    # pyarrow imports pandas, if installed, to recognise its types; here, that only costs time and memory.
     sys.meta_path.insert(0, _WithoutPandas())
     options = Options(
         withheld=frozenset(arguments.withheld),

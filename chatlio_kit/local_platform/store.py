@@ -1,4 +1,4 @@
-"""The store: one SQLite file that survives a kill, and the folder of lake files beside it."""
+"""The store: a SQLite file that survives a kill, and the folder of lake files next to it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class BatchFilter:
 class Store:
     """One connection to the store; a thread that works with the store opens its own.
 
-    Commits are durable: the journal is write-ahead with ``synchronous=FULL``.
+    Commits are durable: a write-ahead log with ``synchronous=FULL``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,7 +108,7 @@ class Store:
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.chmod(0o700)
         path = folder / DATABASE
-        # A database that exists is not opened: when a process closes any handle of a file, POSIX drops the
+        # An existing database is not opened here: when a process closes any handle of a file, POSIX drops the
         # locks that SQLite holds on it in that process, and another process may then remove the journal.
         with suppress(FileExistsError):
             os.close(open_private(path, os.O_EXCL | os.O_RDWR))
@@ -144,7 +144,7 @@ class Store:
         return _json(row[0]) if row else None
 
     def put(self, kind: str, key: str, body: Json) -> None:
-        """Create or replace a resource; a replaced one keeps its position in lists."""
+        """Create or replace a resource; a replacement keeps the position in lists."""
         self._db.execute(
             "INSERT INTO resource (kind, id, body) VALUES (?, ?, ?)"
             " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
@@ -152,7 +152,7 @@ class Store:
         )
 
     def delete(self, kind: str, key: str) -> bool:
-        """Remove a resource; return whether it was there."""
+        """Remove a resource; return whether it existed."""
         return self._db.execute("DELETE FROM resource WHERE kind = ? AND id = ?", (kind, key)).rowcount > 0
 
     def all(self, kind: str) -> list[Json]:
@@ -165,19 +165,19 @@ class Store:
     def keep_token(self, token: str, expires: float) -> None:
         """Store an access token until ``expires`` (Unix time), as a digest.
 
-        So neither the file nor the time of a look-up discloses anything about a token.
+        This way, neither the file nor the duration of a look-up reveals anything about a token.
         """
         self._db.execute("INSERT INTO token VALUES (?, ?)", (_digest(token), expires))
 
     def token_expiry(self, token: str) -> float | None:
-        """Return the Unix time a token ends at; None when it was never issued."""
+        """Return the Unix time at which a token expires; None if it was never issued."""
         row = self._db.execute("SELECT expires FROM token WHERE token = ?", (_digest(token),)).fetchone()
         return float(row[0]) if row else None
 
-    # The inbox: accepted, not processed yet.
+    # The inbox: messages accepted but not processed yet.
 
     def accept(self, messages: Iterable[Message], note: Note | None = None) -> None:
-        """Put messages into the inbox; they are on disk when this returns.
+        """Add messages to the inbox; they are on disk when this returns.
 
         Messages of one request share a row for each dataflow and form, because rows cost more than bytes. The
         note is added to the log of faults in the same transaction.
@@ -214,7 +214,7 @@ class Store:
     def waiting(self, flow_id: str, limit: int, limit_bytes: int) -> tuple[list[Message], int]:
         """Return a flow's oldest messages and the number of their last row.
 
-        A request's messages stay together, so the last request may exceed either limit.
+        A request's messages stay together, so the last request may exceed the limits.
         """
         rows = self._db.execute(
             "SELECT form, received, xaction_ids, bodies, seq FROM inbox WHERE flow_id = ? ORDER BY seq",
@@ -237,13 +237,13 @@ class Store:
         self._db.execute("DELETE FROM inbox WHERE flow_id = ? AND seq <= ?", (flow_id, last_seq))
 
     def inbox_size(self) -> int:
-        """Return how many messages wait."""
+        """Return the number of waiting messages."""
         return int(self._db.execute("SELECT coalesce(sum(messages), 0) FROM inbox").fetchone()[0])
 
     # Batches and runs.
 
     def add_batch(self, key: str, dataset_id: str, body: Json) -> None:
-        """Record a batch of the lake; its body names its status and time of creation."""
+        """Record a batch of the lake; its body has its status and creation time."""
         self._db.execute(
             "INSERT INTO batch (id, dataset_id, status, created, body) VALUES (?, ?, ?, ?, ?)",
             (key, dataset_id, body["status"], body["created"], orjson.dumps(body)),
@@ -292,7 +292,7 @@ class Store:
         return {key: _json(body) for key, body in rows}
 
     def run_of(self, flow_id: str, started: int) -> Json | None:
-        """Return the run of a flow's hour window that started then."""
+        """Return a flow's run for the hour that started at this time."""
         row = self._db.execute(
             "SELECT body FROM run WHERE flow_id = ? AND started = ?", (flow_id, started)
         ).fetchone()
@@ -306,12 +306,12 @@ class Store:
         )
 
     def runs(self) -> list[Json]:
-        """Return all runs, oldest window first."""
+        """Return all runs, oldest first."""
         return [_json(body) for (body,) in self._db.execute("SELECT body FROM run ORDER BY started, id")]
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file of the store, created for its owner alone; a planted symbolic link is not followed."""
+    """Open a file of the store, created private; a planted symbolic link is not followed."""
     return os.open(path, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | flags, 0o600)
 
 

@@ -1,4 +1,4 @@
-"""Times of events, and how Chatlio, Slack and a capture service write them.
+"""Times of events, in the formats of Chatlio, Slack and a capture service.
 
 Only addition, multiplication and division are used: `exp` and `log` may differ in their last bit between
 machines, and a sample has the same bytes everywhere.
@@ -80,7 +80,7 @@ def hour_and_minute(micros: int, offset: int) -> str:
 
 
 def go_time(seconds: int, nanos: int, offset: int) -> str:
-    """Write a time as Go's RFC3339Nano does: trailing zeros dropped, `Z` for offset zero."""
+    """Format a time like Go's RFC3339Nano: trailing zeros dropped, `Z` for offset zero."""
     fraction = f".{nanos:09}".rstrip("0") if nanos else ""
     return f"{_clock_face(seconds + offset * 3600)}{fraction}{_offset(offset)}"
 
@@ -96,14 +96,14 @@ def slack_ts(micros: int) -> str:
 
 
 def through_float(ts: str, offset: int) -> str:
-    """Turn a Slack message id into a time the lossy way: a 64-bit float, truncated to nanoseconds."""
+    """Convert a Slack message id to a time with loss: a 64-bit float, truncated to nanoseconds."""
     lossy = float(ts)
     whole = int(lossy)
     return go_time(whole, int((lossy - whole) * 1e9), offset)
 
 
 def captured(micros: int, offset: int = 0) -> str:
-    """Write a time as a capture service does: always milliseconds."""
+    """Format a time like a capture service: always with milliseconds."""
     face = _clock_face(micros // SECOND + offset * 3600)
     return f"{face}.{micros % SECOND // 1000:03}{_offset(offset)}"
 

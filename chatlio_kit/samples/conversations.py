@@ -28,7 +28,7 @@ _REFERRERS = ("", "", "", "https://search.example/", "https://forum.example/t/47
 
 @dataclass(slots=True)
 class Capture:
-    """One webhook as a capture service stores it: `at` orders it, `envelope` is what is written."""
+    """A webhook as a capture service stores it: `at` determines the order, `envelope` is written."""
 
     at: int
     kind: str
@@ -36,7 +36,7 @@ class Capture:
 
 
 class _Plan(NamedTuple):
-    """Whether anyone answers, and which webhooks a conversation triggers."""
+    """Outcomes of a conversation: whether an agent answers, and which webhooks it triggers."""
 
     answered: bool
     kinds: tuple[str, ...]

@@ -67,7 +67,7 @@ class Damage:
 
     @property
     def breaks_line(self) -> bool:
-        """Whether the line is not a JSON object."""
+        """True if the line is not a JSON object."""
         return self.rewrite is not None
 
 

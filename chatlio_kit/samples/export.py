@@ -27,7 +27,7 @@ _FILE_NAME = re.compile(r"\d{4}-\d{2}\.ndjson(\.gz)?")
 
 @dataclass(frozen=True)
 class SampleExport:
-    """What was written, and where.
+    """The files of a sample export.
 
     `events` counts all records, `by_kind` the valid ones of each kind; `manifest` lists the broken ones.
     `slack` is a workspace export of the same chats, if one was written.
@@ -63,7 +63,7 @@ def write_sample(
         events: Number of records, including broken ones.
         seed: The same seed gives the same bytes.
         bad_share: Share of broken records, 0 to 0.5.
-        slack: Whether to write `OUT.slack.zip` too: a Slack workspace export of the same chats.
+        slack: If true, write `OUT.slack.zip` too: a Slack workspace export of the same chats.
 
     Raises:
         UsageError: Fewer than one event, or a share of broken records outside 0 to 0.5.

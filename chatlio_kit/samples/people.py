@@ -134,7 +134,7 @@ def slug(text: str) -> str:
 
 @dataclass(slots=True)
 class Visitor:
-    """A browser that came to one of the sites, and what is known about its user."""
+    """A browser that visited one of the sites, and the known facts about its user."""
 
     uuid: str
     widget: Widget
@@ -160,7 +160,7 @@ class Visitor:
 
     @property
     def screen_name(self) -> str:
-        """The name that a transcript shows: the person's if known, otherwise the handle."""
+        """The name in a transcript: the person's if known, else the handle."""
         return self.handle if self.nickname == self.place else f"{self.nickname}-{self.counter % 9 + 1}"
 
     def payload(self, page: str, referrer: str) -> dict[str, object]:
@@ -256,7 +256,7 @@ class Crowd:
     def _created_at(self, micros: int) -> str:
         rng = self._rng
         if rng.random() < 0.003:
-            return "0001-01-01T00:00:00Z"  # what Go writes for a time that was never set
+            return "0001-01-01T00:00:00Z"  # Go's value for a time that was never set
         before = int(log_normal(rng, 6.0, 1.6) * MINUTE)
         return go_micros(micros - before, pick(rng, (-8, -8, -8, 0, 1, 2)))
 
@@ -274,7 +274,7 @@ class Crowd:
         if rng.random() >= 0.35:
             return ""
         if widget.host == "world.example":
-            return "guest"  # a site that gives everyone the same constant
+            return "guest"  # a site that gives all visitors the same constant
         number = rng.randrange(1, 100_000)
         return pick(rng, (f"cust-{number}", str(number), f"{number:08}", email or f"user_{number}"))
 

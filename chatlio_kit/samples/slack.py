@@ -180,7 +180,7 @@ def _escaped(text: str) -> str:
 
 
 def _escaped_beside_links(text: str) -> str:
-    """Escape what an agent typed, except links, which Slack creates from URLs."""
+    """Escape an agent's text, except links, which Slack creates from URLs."""
     return text.replace("&", "&amp;")
 
 

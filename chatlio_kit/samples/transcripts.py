@@ -19,7 +19,7 @@ _OLDER_DIALECT_UNTIL = "2023-09"
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Participants, subject and language of a conversation; without an agent no one answers."""
+    """Participants, subject and language of a conversation; without an agent, it stays unanswered."""
 
     conversation: str
     visitor: Visitor

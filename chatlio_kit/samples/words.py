@@ -181,7 +181,7 @@ HEBREW = Language(
 
 LANGUAGES = {language.code: language for language in (ENGLISH, GERMAN, DUTCH, ARABIC, HEBREW)}
 
-# What some visitors type into every chat window on the internet.
+# Typical first messages in any chat window on the internet.
 HOSTILE = (
     "<script>alert('hi')</script>",
     "<img src=x onerror=alert(1)>",

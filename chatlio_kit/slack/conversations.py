@@ -39,8 +39,8 @@ class Stretch:
         number: Its number in the channel, from 1.
         anchor: The ts of its first line.
         lines: Its lines, of any kind.
-        ended_by: What ended it, one of ``ENDED_BY``.
-        start_is_whole: Whether its first line is known to be the conversation's first.
+        ended_by: The sign of its end, one of ``ENDED_BY``.
+        start_is_whole: True if its first line is known to be the conversation's first.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Stretch:
 
     @property
     def ended_at(self) -> int:
-        """When it ended, in microseconds since 1970: at the archiving, or else at the last message."""
+        """Its end in microseconds since 1970: the archiving, or else the last message."""
         if self.ended_by == ARCHIVED:
             return self.lines[-1].at
         return max(line.at for line in self.messages)
@@ -71,11 +71,11 @@ class Conversation:
         channel_name: The channel's current name.
         number: The number of its stretch in the channel.
         anchor: The ts of the stretch's first line.
-        conversation_id: Its id in webhooks, if they have it; otherwise its own.
+        conversation_id: Its id from webhooks, if they have it, or else its own.
         started_at: The first message of a visitor or agent, or else of anyone.
         ended_at: Its end.
-        ended_by: What ended it.
-        start_is_whole: Whether its beginning is known to be there.
+        ended_by: The sign of its end.
+        start_is_whole: True if it is known to be complete at its start.
         team_id: The workspace.
         agent_name: The first agent in time.
         agent_email: The agent's e-mail address, which most exports lack.
@@ -102,7 +102,7 @@ class Conversation:
 
     @property
     def content_digest(self) -> str:
-        """The SHA-256 of ts, author and raw text of its messages, which is the same in every export."""
+        """The SHA-256 of its messages' ts, author and raw text, which is the same in every export."""
         content = sha256()
         for line in self.messages:
             for text in (line.ts, line.author, line.raw_text):
@@ -130,7 +130,7 @@ def cut(lines: Sequence[Line], created: int | None, gap: int | None) -> Iterator
 
     Args:
         lines: All lines of the channel.
-        created: When the channel was created, in seconds since 1970, if known.
+        created: Creation time of the channel in seconds since 1970, if known.
         gap: The silence that ends a stretch, in microseconds; None for none.
     """
     start_is_whole = bool(lines) and _is_head(lines[0], created)
@@ -152,7 +152,7 @@ def cut(lines: Sequence[Line], created: int | None, gap: int | None) -> Iterator
 
 
 def _is_head(line: Line, created: int | None) -> bool:
-    """Whether a line is the first of its channel: its creator joins when the channel is created."""
+    """Return whether a line is the first of its channel: its creator joins when the channel is created."""
     if created is None or not line.is_join:
         return False
     return abs(line.at - created * _SECOND) <= (_HEAD_SECONDS + 1) * _SECOND
@@ -187,7 +187,7 @@ def divide(stretch: Stretch, owners: dict[str, str]) -> list[Stretch]:
 
 
 def started_at(messages: Sequence[Line]) -> int:
-    """Return when a conversation started: the first message of a visitor or agent, or else of anyone."""
+    """Return the start of a conversation: the first message of a visitor or agent, or else of anyone."""
     known = [line.at for line in messages if line.author != UNKNOWN]
     return min(known or [line.at for line in messages])
 

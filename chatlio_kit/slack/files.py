@@ -27,7 +27,7 @@ from chatlio_kit.errors import CaptureError, MissingPath
 CHANNELS, GROUPS, USERS = "channels.json", "groups.json", "users.json"
 DAY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.json")
 INDEX_BYTES, DAY_BYTES = 300_000_000, 64_000_000
-"""No member of a real export is larger; a longer one is a decompression bomb, or something else."""
+"""Maximum size of a member. No real export has a larger one; it would be a decompression bomb."""
 _MOST_RATIO, _SURELY_SMALL = 400, 1_000_000
 _UTF8_FLAG, _ENCRYPTED, _SIZES_FOLLOW = 0x800, 0x1, 0x8
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
@@ -69,7 +69,7 @@ class ExportFiles:
 
     Raises:
         MissingPath: There is no such file or folder.
-        CaptureError: It is not a readable Slack export; the message says what it is.
+        CaptureError: It is not a readable Slack export; the message describes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +130,7 @@ class ExportFiles:
         return members
 
     def has(self, name: str) -> bool:
-        """Whether an index such as ``users.json`` exists."""
+        """Return whether an index such as ``users.json`` exists."""
         return name in self._index
 
     def index(self, name: str) -> bytes:
@@ -295,7 +295,7 @@ def _recovered(content: mmap.mmap) -> Iterator[tuple[Parts, Member]]:
 
 
 def _deflated_end(content: mmap.mmap, start: int) -> int | None:
-    """Return where a deflated member ends if its header does not say; None if the file ends first."""
+    """Return the end of a deflated member whose header lacks it; None if the file ends first."""
     unpacker, at = zlib.decompressobj(-15), start
     with suppress(zlib.error):
         while not unpacker.eof and at < len(content):
@@ -378,7 +378,7 @@ def _export_in(path: Path) -> Path | None:
 
 
 def is_export(members: Iterable[ZipInfo]) -> bool:
-    """Whether a zip's list of members is that of a workspace export."""
+    """Return whether a zip's list of members is that of a workspace export."""
     names = [_parts(info) for info in members if not info.is_dir()]
     names = [parts for parts in names if parts and not _is_litter(parts)]
     root = _root(names)

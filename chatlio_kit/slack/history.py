@@ -30,15 +30,15 @@ from chatlio_kit.slack.workspace import Channel, Workspace
 
 @dataclass
 class SlackCounts:
-    """What became of an export's messages and conversations.
+    """Outcomes of an export's messages and conversations.
 
     ``messages = kept + left out + rejected`` and ``conversations = accepted + duplicates + rejected + covered
     + empty + open``, always.
 
     Attributes:
         channels: Channels whose name matches.
-        channels_read: Matching channels that the named app is in.
-        without_app: Matching channels that it is not in; nothing from them is kept.
+        channels_read: Matching channels that the named app belongs to.
+        without_app: Matching channels that it does not belong to; nothing from them is kept.
         without_messages: Matching channels without a folder.
         messages: Lines of the channels that were read, of any kind.
         kept: Messages in the export's conversations.
@@ -48,12 +48,12 @@ class SlackCounts:
         accepted: Conversations that became events.
         duplicates: Conversations whose event was read before.
         rejected_conversations: Conversations that were not accepted.
-        covered: Conversations of which webhooks have every message.
+        covered: Conversations whose messages are all in webhooks.
         empty: Conversations without messages.
         open: Conversations without an end, if only closed ones are read.
         merged: Accepted conversations that add messages to a webhook's conversation.
         joined: Conversations that take their id from a webhook about the conversation's start.
-        unclear_starts: Such webhooks that fit no conversation or several.
+        unclear_starts: Such webhooks that fit no conversation, or several.
         divided: Stretches with several Chatlio conversations.
         cut_heads: Conversations whose beginning may be missing.
         edited: Messages that were edited in Slack and keep the webhook's text.
@@ -101,7 +101,7 @@ class Sent:
         last_ts: The ts of its last line.
         conversation_id: Its own id.
         webhook_id: Chatlio's id, if a webhook names it.
-        has_event: Whether it became an event; False where webhooks cover it.
+        has_event: True if it became an event; False where webhooks cover it.
     """
 
     channel_id: str
@@ -134,10 +134,10 @@ class SlackHistory:
 
     Args:
         path: Slack's own export, or one of `slackdump export`: a zip or an unpacked folder.
-        settings: Which channels are chats, and who is who in them.
+        settings: The channels that are chats, and the roles of their members.
 
     Attributes:
-        counts: What became of messages and conversations, filled while reading.
+        counts: Outcomes of messages and conversations, filled while reading.
         known: Looks up stretches that earlier runs read; None without a ledger.
         sent: The stretches read in this run, for the ledger; filled only if there is one.
 
@@ -171,7 +171,7 @@ class SlackHistory:
         """Read channel by channel.
 
         Args:
-            webhooks: What captured webhooks say about the channels.
+            webhooks: The captured webhooks of the channels.
         """
         self._start()
         authors = Authors(self.workspace, self.settings)
@@ -185,7 +185,7 @@ class SlackHistory:
         self._was_read = True
 
     def notes(self) -> list[str]:
-        """Return sentences about what was read, left out and refused."""
+        """Return sentences about channels and messages read, left out and refused."""
         counts, notes = self.counts, list(self.workspace.notes)
         if not self._was_read:
             return notes
@@ -265,7 +265,7 @@ class _ChannelReader:
     def read(self, folder: str, webhooks: Webhooks) -> ChannelRead | None:
         """Return the channel's conversations; None if the named app is not in the channel.
 
-        If some days or messages cannot be read, the app may be in them, so they are rejected all the same.
+        Unreadable days and messages are always rejected, because the app may occur in them.
         """
         counts = self._history.counts
         lines, is_in_it = self._lines(folder)
@@ -421,7 +421,7 @@ class _ChannelReader:
 
 
 def _same(part: Stretch, earlier: Sequence[Sent]) -> Sent | None:
-    """Return the earlier stretch that this one, whose head is missing, continues."""
+    """Return the earlier stretch that this one continues, if its own head is missing."""
     if part.start_is_whole or any(sent.anchor == part.anchor for sent in earlier):
         return None
     return next((sent for sent in earlier if sent.anchor < part.anchor <= sent.last_ts), None)

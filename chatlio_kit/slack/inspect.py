@@ -1,7 +1,7 @@
 """Propose settings for reading a workspace export, using ids and counts but never message text.
 
-Only channels that the app created, that are named like a chat or that captured webhooks name are opened.
-Questions that the export cannot answer are left to the person who confirms the proposal.
+Only channels that the app created, that are named like a chat, or that captured webhooks name are opened.
+Open questions are left to the person who confirms the proposal.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class WebhookMessage(NamedTuple):
 
 @dataclass
 class Calibration:
-    """What captured transcripts and the export have in common.
+    """The overlap of captured transcripts and the export.
 
     Attributes:
         channels: Channels that both have.
         messages: The webhooks' messages in these channels.
-        found: Those that the export has too.
+        found: Messages of these that the export has too.
         visitors: Visitors' messages among them, by the form in which the app wrote them.
         agents: Agents' messages among them.
         same_user: Agents' messages with the same user in the export.
-        without_username: The app's messages without a name in these channels, and how many of them webhooks
-            have.
+        without_username: The app's messages without a name in these channels, and the number that webhooks
+            have too.
     """
 
     channels: int = 0

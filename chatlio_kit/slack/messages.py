@@ -1,4 +1,4 @@
-"""A channel's lines: which of them are chat messages, and who wrote them.
+"""A channel's lines: selection of chat messages, and their authors.
 
 A message's author is determined by ids alone: the app in the settings writes for the visitor, and members are
 agents. Names decide nothing, except that the app's own name never belongs to a visitor.
@@ -47,15 +47,15 @@ class Line:
     Attributes:
         ts: The line's id in Slack.
         at: The same, in microseconds since 1970.
-        left_out: Why it is not a chat message; empty if it is.
-        is_archive: Whether it ends the channel's conversation.
-        is_join: Whether someone joined.
+        left_out: Reason why it is not a chat message; empty if it is one.
+        is_archive: True if it ends the channel's conversation.
+        is_join: True if someone joined.
         author: ``visitor``, ``agent`` or ``unknown``.
         username: The name shown next to it.
         user_id: The member who wrote it, if any.
-        text: Its text as people read it.
+        text: Its text as displayed in Slack.
         raw_text: Its text as in the export.
-        is_edited: Whether it was edited after it was sent.
+        is_edited: True if it was edited after it was sent.
     """
 
     ts: str
@@ -84,7 +84,7 @@ class Authors:
 
     Args:
         workspace: Users and channels.
-        settings: Which app writes for visitors, and how to treat unclear messages.
+        settings: The app that writes for visitors, and the treatment of unclear messages.
     """
 
     def __init__(self, workspace: Workspace, settings: SlackSettings) -> None:
@@ -101,7 +101,7 @@ class Authors:
         self._own_names = frozenset().union(*own)
 
     def made(self, channel: Channel) -> bool:
-        """Whether the named app created a channel."""
+        """Return whether the named app created a channel."""
         return channel.creator in self.bot_users
 
     def read(self, raw: object, *, in_own_channel: bool) -> tuple[Line, bool]:
@@ -109,7 +109,7 @@ class Authors:
 
         Args:
             raw: The line, parsed from JSON.
-            in_own_channel: Whether the named app created the channel.
+            in_own_channel: True if the named app created the channel.
 
         Raises:
             InvalidLine: It is not an object, is damaged, or has no valid ts.
@@ -147,7 +147,7 @@ class Authors:
         return line, is_own
 
     def _reason_of_kind(self, raw: Mapping[str, Any], subtype: str) -> str:
-        """Return why a line is not a message, by its type."""
+        """Return the reason why a line is not a message, by its type."""
         if subtype in _CHANGES:
             return "change_record"
         if subtype in _EVENTS:
@@ -234,7 +234,7 @@ def _is_bot(raw: Mapping[str, Any]) -> bool:
 
 
 def _is_nameless_bot(raw: Mapping[str, Any]) -> bool:
-    """Whether a bot wrote a message that names neither app nor bot."""
+    """Return whether a bot wrote a message that names neither app nor bot."""
     return raw.get("subtype") == "bot_message" and not any(map(raw.get, ("bot_id", "app_id", "user")))
 
 

@@ -27,17 +27,17 @@ class SlackSettings:
     """Settings for reading a workspace export.
 
     Attributes:
-        channels: Which channels are chats: globs such as ``z-*`` or ``/regular expressions/`` for their
+        channels: The channels that are chats: globs such as ``z-*`` or ``/regular expressions/`` for their
             names, or ids.
         app_ids: Ids of the app that writes visitors' messages (``A...``).
         bot_ids: Ids of its bot (``B...``).
         bot_users: Ids of its user (``U...``); the channels that it created are chats.
         lobby: Names or ids of channels where chats are announced; never read.
-        bot_without_username: Who wrote the app's messages without a name: ``unknown``, ``visitor``, or no one
+        bot_without_username: Author of the app's messages without a name: ``unknown``, ``visitor``, or no one
             (``notice``, left out).
-        thread_replies: Whether replies in threads are part of a chat: ``leave-out`` or ``keep``.
-        split_on: What ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
-        closed_only: Whether conversations without an end are left out.
+        thread_replies: Treatment of replies in threads: ``leave-out`` or ``keep``.
+        split_on: The end of a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
+        closed_only: True if conversations without an end are left out.
         workspace_domain: The part of Slack's URL before ``.slack.com``, for links to the archive.
     """
 
@@ -110,7 +110,7 @@ class SlackSettings:
         return None
 
     def matches(self, channel_id: str, name: str) -> bool:
-        """Whether a channel may be a chat, by its name."""
+        """Return whether a channel may be a chat, by its name."""
         if channel_id in self.lobby or name in self.lobby:
             return False
         return any(_matches(pattern, channel_id, name) for pattern in self.channels)

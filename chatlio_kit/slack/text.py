@@ -1,4 +1,4 @@
-"""The text of a message as people read it.
+"""The text of a message as displayed in Slack.
 
 Slack escapes ``text`` (:mod:`chatlio_kit.chatlio.slack_text`), but not the strings within ``rich_text``
 blocks.
@@ -19,7 +19,7 @@ _DEEPEST = 12
 
 
 class Renderer:
-    """Renders text as people read it.
+    """A renderer of text as displayed in Slack.
 
     Args:
         users: User names by id.
@@ -30,7 +30,7 @@ class Renderer:
         self._users, self._channels = users, channels
 
     def text_of(self, message: Mapping[str, Any]) -> tuple[str, str]:
-        """Return a message's text as people read it, and as in the export.
+        """Return a message's text as displayed in Slack, and as in the export.
 
         If ``text`` is empty, blocks are read, or else attachments; never both ``text`` and these, because
         they repeat each other.

@@ -1,4 +1,4 @@
-"""What captured webhooks say about channels: the messages that they contain, by conversation."""
+"""The messages that captured webhooks contain, by channel and conversation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatlio_kit.slack.conversations import Stretch, first_by
 from chatlio_kit.slack.messages import VISITOR
 
 _LAG = 3_600_000_000
-"""Maximum distance in microseconds between a start and its conversation; captures and clocks may lag."""
+"""Maximum distance in microseconds from a start to its conversation: captures and clocks may lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Webhooks:
             self._starts[channel_id].append(start)
 
     def owners(self, channel_id: str) -> dict[str, str]:
-        """Return which conversation owns each message of a channel, by ts, as far as webhooks say."""
+        """Return the conversation that owns each message of a channel, by ts, as far as webhooks show."""
         owners: dict[str, str] = {}
         for conversation, message_ts in self._transcripts.get(channel_id, ()):
             for ts in message_ts.split():
@@ -69,7 +69,8 @@ class Webhooks:
             owners: The conversation that owns a message; the starts of these need no match.
 
         Returns:
-            The conversation's id by the index of the stretch, and how many starts fitted none or several.
+            The conversation's id by the index of the stretch, and the number of starts that fit none or
+            several.
         """
         starts = {start.conversation_id: start for start in self._starts.get(channel_id, ())}
         for owner in set(owners.values()):

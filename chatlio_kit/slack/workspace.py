@@ -26,10 +26,10 @@ class Channel:
     Attributes:
         id: ``C...``, or ``G...`` for older private channels.
         name: Its current name.
-        created: When it was created, in seconds since 1970; None if unknown.
+        created: Creation time in seconds since 1970; None if unknown.
         creator: The user that created it.
         members: Its users; empty if it is archived.
-        is_public: Whether everyone in the workspace may see it.
+        is_public: True if everyone in the workspace may see it.
     """
 
     id: str
@@ -49,7 +49,7 @@ class User:
         full_name: The name of an agent.
         names: All names, in lower case.
         email: E-mail address, which most exports lack.
-        is_bot: Whether it is an app.
+        is_bot: True if it is an app.
         bot_id: The bot's id, if it is one.
         app_id: The app's id, if it is one.
     """
@@ -221,7 +221,7 @@ def _channel(entry: dict[str, Any], *, is_public: bool) -> Channel | None:
 
 
 def _is_talk(entry: dict[str, Any]) -> bool:
-    """Whether an entry is a direct message."""
+    """Return whether an entry is a direct message."""
     return bool(entry.get("is_im") or entry.get("is_mpim") or str(entry.get("name", "")).startswith("mpdm-"))
 
 

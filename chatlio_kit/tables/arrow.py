@@ -132,8 +132,8 @@ def fill_missing_columns(nested: Any) -> Any:
 @contextmanager
 def system_allocator() -> Iterator[None]:
     """Allocate Arrow's memory from the process's heap, so that other code can use what Arrow frees."""
-    with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
-        # One heap for all threads keeps freed memory, up to a limit, instead of mapping it anew.
+    with suppress(OSError, AttributeError, TypeError):  # the C library is not glibc
+        # One heap for all threads keeps freed memory, up to a limit, instead of mapping memory again.
         mallopt = ctypes.CDLL(None).mallopt
         for setting, value in (
             (_M_ARENA_MAX, 1),

@@ -63,7 +63,7 @@ def convert(
         out: The folder, or the URL of a folder in a bucket, such as ``s3://bucket/tables``.
         executor: The executor that decodes and validates batches; by default as many processes as save time.
             A :class:`~chatlio_kit.pool.Pool` is shut down after the last batch.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         UsageError: The folder is among the captures.
@@ -163,7 +163,7 @@ def _atomic_folder(out: Path) -> Iterator[Path]:
 
 
 def _flush_to_disk(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows flushes only what is open for writing
+    with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Draw a conversion: what became of the records, and which tables were made of them."""
+"""Draw a conversion: the outcomes of the records, and the resulting tables."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def draw(counts: RecordCounts, rows: Mapping[str, int]) -> Picture:
     """Return the diagram.
 
     Args:
-        counts: The records, by what became of them.
-        rows: How many rows each table has.
+        counts: The records, by outcome.
+        rows: Number of rows in each table.
     """
     made = ", ".join(f"{name} {count:,}" for name, count in rows.items())
     words = (

@@ -28,7 +28,7 @@ _FILE, _EXTRA = "source_file", "extra_fields"
 
 @dataclass
 class ErasedFiles:
-    """What was erased from files.
+    """Counts of erased items in files.
 
     Attributes:
         rejects: Lines removed from ``rejected.jsonl``.
@@ -48,7 +48,7 @@ class ErasedFiles:
 
     @property
     def beside_tables(self) -> int:
-        """What was erased from files other than tables."""
+        """Number of items erased from files other than tables."""
         return self.rejects + self.renamed + self.pages + self.reports + self.partials
 
 
@@ -56,14 +56,14 @@ def check_tables(out: Path) -> None:
     """Reject a folder that holds no tables.
 
     Raises:
-        UsageError: It holds none.
+        UsageError: The folder holds no tables.
     """
     if not any((out / f"{name}.parquet").is_file() for name in TABLES):
         raise UsageError(f"{str(out)!r} holds no tables from convert. Name the folder that convert wrote to.")
 
 
 def learn_from_tables(out: Path, person: Person) -> None:
-    """Learn from tables who the person is: visitors, conversations, and the events that name them.
+    """Collect the person's visitors and conversations from tables, and the events that name them.
 
     Raises:
         CaptureError: A table cannot be read.
@@ -89,7 +89,7 @@ def erase_from_tables(out: Path, person: Person, erased: ErasedFiles) -> None:
     Args:
         out: The folder that ``convert`` wrote.
         person: The person, with everything learned from the tables before.
-        erased: Where erased rows and files are counted.
+        erased: The counts to add to.
 
     Raises:
         OutputError: A file cannot be written.
@@ -141,10 +141,10 @@ def erase_from_report(folder: Path, person: Person, erased: ErasedFiles) -> None
 
 
 def _kept_line(line: bytes, person: Person) -> bytes | None:
-    """Return what is kept of a rejection: the line, the line without its file's name, or nothing."""
+    """Return the part of a rejection to keep: the line, the line without its file's name, or nothing."""
     try:
         rejection = orjson.loads(line)
-    except orjson.JSONDecodeError:  # truncated, so it is unknown whose it was
+    except orjson.JSONDecodeError:  # truncated, so its owner is unknown
         return None
     if not isinstance(rejection, dict):
         return None

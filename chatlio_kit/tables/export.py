@@ -42,10 +42,10 @@ class Export(SheetDisplay):
     """Captured webhooks in files and folders, ready to be converted.
 
     Args:
-        captures: What was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
+        captures: Found captures, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
             as ``s3://bucket/path/``.
-        options: How to read records.
-        policy: How to treat personal values and unknown fields.
+        options: The reading options.
+        policy: The treatment of personal values and unknown fields.
         workers: Number of processes that decode and validate; chosen automatically by default. It does not
             affect the results.
         exclude: Patterns for files and archive members that are not to be read.
@@ -56,7 +56,7 @@ class Export(SheetDisplay):
             It does not affect the results.
 
     Attributes:
-        findings: What was found besides events, filled while reading.
+        findings: Findings besides events, filled while reading.
         next_steps: Options that settle rejected records, tried on first access.
         cluster: The Dask cluster, if there is one.
     """
@@ -102,7 +102,7 @@ class Export(SheetDisplay):
         return getattr(self, _RENAMED[name])
 
     def create_pool(self) -> AbstractContextManager[Pool | Cluster | None]:
-        """Start the processes that decode and validate, as many as pay or were asked for; or use a cluster.
+        """Start the processes that decode and validate, as many as requested or useful; or use a cluster.
 
         Raises:
             ClusterError: The cluster cannot be used.
@@ -128,7 +128,7 @@ class Export(SheetDisplay):
 
         Args:
             settled: Looks up the events that were settled before this run.
-            executor: Where batches are decoded and validated; by default a pool of this run's own.
+            executor: The executor that decodes and validates batches; by default this run's own pool.
         """
         self.findings = FieldFindings(self.policy.redaction.without_key())
         sample = RejectSample()
@@ -146,7 +146,7 @@ class Export(SheetDisplay):
             )
 
     def notes(self) -> list[str]:
-        """Return sentences about what was left out and what was found besides events."""
+        """Return sentences about files left out and findings besides events."""
         of_slack = self.slack.notes() if self.slack is not None else []
         return [*self.captures.notes, *of_slack, *self.findings.notes()]
 
@@ -226,16 +226,16 @@ def read_export(
         fields: The paths of payload, time and kind in the records of an unknown logger, such as
             ``payload=request.body,received=request.time,kind=request.path``, or an equivalent mapping;
             ``docs/dialects.md`` lists the names.
-        redact: How to redact personal values: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for all, or
-            for single classes, as in ``personal=hash:keyed,content=drop`` or an equivalent mapping.
-        contract: How to treat undocumented fields: ``evolve`` keeps them in ``extra_fields``, ``freeze``
+        redact: The redaction of personal values: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for all,
+            or for single classes, as in ``personal=hash:keyed,content=drop`` or a mapping.
+        contract: The treatment of undocumented fields: ``evolve`` keeps them in ``extra_fields``, ``freeze``
             rejects their records, ``discard_value`` leaves them out; for single tables as in
             ``events=freeze``.
         exclude: Patterns for files and archive members that are not to be read, such as ``*.log`` or
             ``captures/old/**``. A pattern without a slash matches names anywhere, one with a slash paths.
         encoding: The encoding of lines that are not UTF-8, such as ``cp1252``.
         cluster: Address of a Dask scheduler such as ``tcp://host:8786``, or a client, to convert on a
-            cluster; ``docs/cluster.md`` says what it needs.
+            cluster; ``docs/cluster.md`` describes its requirements.
 
     Raises:
         MissingPath: A path does not exist, or a pattern matches nothing.
@@ -303,23 +303,23 @@ def read_slack(
         bot_ids: Ids of its bot (``B...``).
         bot_users: Ids of its user (``U...``).
         lobby: Names or ids of channels where chats are announced; never read.
-        bot_without_username: Who wrote the app's messages without a name: ``unknown``, ``visitor`` or
+        bot_without_username: Author of the app's messages without a name: ``unknown``, ``visitor`` or
             ``notice``, which leaves them out.
         thread_replies: ``leave-out`` or ``keep``.
-        split_on: What ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
-        closed_only: Whether to leave out conversations without an end.
+        split_on: The end of a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
+        closed_only: If true, leave out conversations without an end.
         workspace_domain: The part of Slack's URL before ``.slack.com``, for links to the archive.
         kind: For captures, as in :func:`read_export`.
         undated_as: For captures, as in :func:`read_export`.
         fields: For captures, as in :func:`read_export`.
-        redact: How to redact personal values, as in :func:`read_export`.
-        contract: How to treat undocumented fields, as in :func:`read_export`.
+        redact: The redaction of personal values, as in :func:`read_export`.
+        contract: The treatment of undocumented fields, as in :func:`read_export`.
         exclude: For captures, as in :func:`read_export`.
         encoding: For captures, as in :func:`read_export`.
 
     Raises:
         MissingPath: A path does not exist.
-        CaptureError: The path is not a readable Slack export; the message says what it is.
+        CaptureError: The path is not a readable Slack export; the message describes it.
         UsageError: A setting is unknown, missing or invalid.
     """
     if settings is not None:

@@ -1,4 +1,4 @@
-"""What a run finds in its records: counts of outcomes, unknown fields, dialects, file times."""
+"""A run's findings in its records: counts of outcomes, unknown fields, dialects, file times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatlio_kit.tables.validate.contract import count_names
 from chatlio_kit.tables.validate.event_batch import EventBatch
 
 _EXAMPLES = 3
-"""How many rejections of each reason are kept as examples."""
+"""Number of rejections of each reason that are kept as examples."""
 _EXAMPLE_LENGTH = 600
 _LISTED_NAMES = 5
 _OWN_DIALECTS = frozenset({BARE.name, ENVELOPE.name})
@@ -187,7 +187,7 @@ class FileTimes:
         self._recorded = _wider(self._recorded, recorded)
 
     def suspicion(self) -> str | None:
-        """Return why the files' times look like a copy's; None if they do not."""
+        """Return the reason why the files' times look like a copy's; None if they do not."""
         if self._written is None or self._recorded is None:
             return None
         written, recorded = (last - first for first, last in (self._written, self._recorded))
@@ -227,16 +227,16 @@ def _duration(span: timedelta) -> str:
 
 @dataclass
 class FieldFindings:
-    """What was found besides events.
+    """Findings besides events.
 
     Attributes:
-        redaction: How values were redacted.
+        redaction: The redaction of values.
         dialects: Number of records with a payload, by dialect.
         fields: Number of records with each field that the catalogue does not know, by path.
         unread: Number of records with each key next to the payload that was not read.
         siblings: Number of list elements next to the one that ``--fields`` names, by path.
         loose: Accepted events from tables that do not keep the captured text.
-        missed_twins: Whether some of these were not compared with the records read before them.
+        missed_twins: True if some of these were not compared with the records read before them.
         redacted: Number of redacted values, by ``table.column``.
         file_times: The times of files that date events.
     """
@@ -252,7 +252,7 @@ class FieldFindings:
     file_times: FileTimes = field(default_factory=FileTimes)
 
     def add_read(self, batch: EventBatch) -> None:
-        """Add what was found while a batch was read."""
+        """Add the findings from reading a batch."""
         self.dialects.update(batch.dialects)
         self.siblings.update(batch.remarks.siblings)
         count_names(batch.remarks.unread, self.unread)
@@ -279,7 +279,7 @@ class FieldFindings:
 
     @property
     def redacted_columns(self) -> list[dict[str, Any]]:
-        """Each redacted column: its privacy class, how it was redacted, and how many values."""
+        """Each redacted column: its privacy class, its redaction, and the number of values."""
         return [
             {
                 "column": f"{table}.{column.name}",

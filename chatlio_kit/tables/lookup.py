@@ -31,11 +31,11 @@ _ROWS = {
     "offline_messages": "event_id",
 }
 _MOST_CONSTANTS = 200
-"""Up to this many keys are written into a query, which then skips what cannot contain them."""
+"""Up to this many keys are written into a query, which can then skip row groups."""
 
 
 def is_same_file(name: str, other: str) -> bool:
-    """Whether two names may mean one file: they are equal, or one is the end of the other's path.
+    """Return whether two names may mean the same file: they are equal, or one is the end of the other's path.
 
     Captures have the names under which they were given, so ``captures/a.ndjson`` may be ``a.ndjson``
     elsewhere.
@@ -50,7 +50,7 @@ class EventRow:
     Attributes:
         event_id: The event's id.
         kind: Its kind.
-        occurred_at: When it happened.
+        occurred_at: Time of the event.
         conversation_id: Its conversation.
         visitor_id: Its visitor.
         file: The file it was read from.
@@ -68,7 +68,7 @@ class EventRow:
     rows: dict[str, int] = field(default_factory=dict)
 
     def key(self, column: str) -> str | None:
-        """Return what the rows of another table have in a column."""
+        """Return the value that rows of another table have in a column."""
         if column == "visitor_id":
             return self.visitor_id
         return (self.conversation_id if column == "conversation_id" else None) or self.event_id
@@ -76,7 +76,7 @@ class EventRow:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to look for: event ids, and everything that one other name leads to.
+    """A search: event ids, and everything that one other name leads to.
 
     Attributes:
         event_ids: Ids of events.
@@ -93,17 +93,17 @@ class Wanted:
     record: int | None = None
 
     def is_at(self, file: str, record: int) -> bool:
-        """Whether this is the wanted record."""
+        """Return whether this is the wanted record."""
         return record == self.record and is_same_file(file, str(self.file))
 
     def is_rejection(self, rejection: Rejection) -> bool:
-        """Whether a rejected record is the wanted one, or names it."""
+        """Return whether a rejected record is the wanted one, or names it."""
         if self.record is not None:
             return self.is_at(rejection.file, rejection.record)
         return self.is_named_in(rejection.raw or "")
 
     def is_named_in(self, record: str) -> bool:
-        """Whether a record's text holds the id or address as a whole word."""
+        """Return whether a record's text holds the id or address as a whole word."""
         return self._person.is_named_in(record) or any(event_id in record for event_id in self.event_ids)
 
     @cached_property

@@ -26,7 +26,7 @@ from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, val
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs
 
 _SAMPLED = 30
-"""How many records of each reason an option is tried on."""
+"""Number of records of each reason on which an option is tried."""
 _LONGEST = 100_000
 _ACCEPTED_SAMPLED = 50
 _LABELS = 3
@@ -40,7 +40,7 @@ _SETTLED_BY_OPTIONS = _PAYLOAD_NOT_FOUND | {
     Reason.WRONG_TYPE,
     Reason.UNKNOWN_FIELD,
 }
-"""The reasons that an option may settle; for the others the record has to be corrected."""
+"""The reasons that an option may settle; for other reasons, the record has to be corrected."""
 _KINDS_OF_ONE_SHAPE = [kind for kind in Kind if SHAPE_OF[kind] is Shape.CONVERSATION]
 
 Options = dict[str, str]
@@ -51,12 +51,12 @@ class NextStep:
     """The options that settle the records rejected for one reason.
 
     Attributes:
-        reason: Why they were rejected.
+        reason: The reason for their rejection.
         records: Their number.
         choices: Options by their names in Python; each choice settles the records by itself.
-        tried: How many of them each choice was tried on.
-        accepted: How many of those it accepts.
-        caution: What to know before choosing it.
+        tried: Number of them on which each choice was tried.
+        accepted: Number of those that it accepts.
+        caution: A warning to read before choosing it.
     """
 
     reason: Reason
@@ -122,8 +122,7 @@ class RejectSample:
                 continue
             self._counts[rejection.reason] += 1
             raw = rejection.raw
-            # Nothing can be tried on a record that is not UTF-8, because its text is not the one that was
-            # read.
+            # Nothing can be tried on a record that is not UTF-8, because its text was changed on reading.
             if raw is None or len(raw) > _LONGEST or _REPLACEMENT_CHARACTER in raw:
                 continue
             sample = self._rejected.setdefault(rejection.reason, [])
@@ -146,7 +145,7 @@ class RejectSample:
                 thousand = slice_.file.name, number // 1000
                 if thousand == self._thousand:
                     continue
-                self._thousand = thousand  # the same records, however an export is cut into batches
+                self._thousand = thousand  # the same records, however an export is split into batches
                 raw = bytes(slice_.records.part(index, index + 1)[0])
                 if (slice_.file.name, number) not in rejected and len(raw) <= _LONGEST:
                     self._accepted.append(_Record(slice_.file, number, raw))
@@ -170,9 +169,9 @@ class RejectSample:
 
 
 class NextSteps(SheetDisplay, Sequence[NextStep]):
-    """The option that settles each reason of rejection, where there is one.
+    """The option that settles each reason for rejection, if there is one.
 
-    The options are tried on first access, so that they cost nothing until someone asks.
+    The options are tried on first access, so that they cost nothing until needed.
 
     Args:
         sample: Some of the rejected records.
@@ -195,7 +194,7 @@ class NextSteps(SheetDisplay, Sequence[NextStep]):
         self._sample = RejectSample()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what may leave this process: the steps without the records."""
+        """Return the state that may leave this process: the steps without the records."""
         self.drop_records()
         return self.__dict__
 
@@ -252,9 +251,9 @@ class _Trial:
         return NextStep(reason, records, tuple(choices), len(self._records), best, cautions)
 
     def _candidates(self, reason: Reason) -> Iterator[tuple[Options, str]]:
-        """Yield options and what to know about them, paths in the records before stand-ins.
+        """Yield options and warnings about them, paths in the records before stand-ins.
 
-        None of them overrides what a record contains, even if it is wrong: an unknown label stays a label.
+        None overrides a record's contents, even if these are wrong: an unknown label stays a label.
         """
         if reason is Reason.UNKNOWN_FIELD:
             yield {"contract": self._thawed()}, ""
@@ -351,7 +350,7 @@ class _Trial:
 
 
 def _settles(reason: Reason, options: Options) -> bool:
-    """Whether paths supply what was missing; if they supply less, they would only hide the error."""
+    """Return whether paths supply what was missing; if they supply less, they would only hide the error."""
     if reason in _PAYLOAD_NOT_FOUND:
         return True
     name = "kind" if reason is Reason.KIND_UNKNOWN else "received"

@@ -17,13 +17,13 @@ from chatlio_kit.errors import OutputError
 from chatlio_kit.private_files import make_private_folder, new_file
 
 MOST_LISTED = 100_000
-"""Rejections that are listed per file and reason."""
+"""Maximum number of rejections listed per file and reason."""
 MOST_SHOWN = 100_000_000
-"""Characters of their records that are shown; further records show only their beginning."""
+"""Maximum number of characters shown of their records; further records show only their beginning."""
 LONGEST_SHOWN = 1_000_000
-"""Characters of the longest record that is shown completely."""
+"""Maximum number of characters of a record that is shown completely."""
 BEGINNING = 1000
-"""Characters shown of any other record."""
+"""Number of characters shown of any other record."""
 
 
 def make_folder(out: Path) -> None:

@@ -95,7 +95,7 @@ def read_batches(
         executor: The executor for the work; None for this process.
         slack: The Slack export, if there is one.
         redaction: The redaction of the export's file names.
-        enforce: Enforces the contract for unknown fields; events that it rejects cover nothing of the export.
+        enforce: Enforces the contract for unknown fields; events that it rejects do not replace the export's.
     """
     webhooks = slack.webhooks() if slack is not None else None
     if isinstance(executor, Cluster):
@@ -148,7 +148,7 @@ def validate_on_cluster(captures: Captures, options: ReadOptions, cluster: Clust
 
 
 _MOST_BATCHES = 16
-"""How many batches of one part a worker returns."""
+"""Maximum number of batches of one part that a worker returns."""
 
 
 def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], Part, bool, str]:
@@ -173,7 +173,7 @@ def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], 
 
 
 def _require_opened(part: Part, read: Part, worker: str) -> None:
-    """Check that this process cannot open what the worker could not open, either."""
+    """Check that this process cannot open a file that the worker could not open."""
     for file in part.captures.files:
         if (why := read.captures.unopened.get(file.name)) is not None:
             with suppress(OSError, ValueError), file.source.open():

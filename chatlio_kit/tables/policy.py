@@ -15,11 +15,11 @@ from chatlio_kit.tables.validate.event_batch import EventBatch
 
 @dataclass(frozen=True)
 class FieldPolicy:
-    """How to treat personal values and undocumented fields.
+    """The treatment of personal values and undocumented fields.
 
     Attributes:
-        redaction: How to redact each privacy class.
-        contract: How to treat unknown fields.
+        redaction: The redaction of each privacy class.
+        contract: The treatment of unknown fields.
     """
 
     redaction: Redaction = field(default_factory=Redaction)
@@ -42,7 +42,7 @@ class FieldPolicy:
 
         Args:
             batch: The batch.
-            counts: Where redacted values are counted, by ``table.column``.
+            counts: Counter of redacted values by ``table.column``, to add to.
         """
         if not self.redaction.is_on:
             return batch

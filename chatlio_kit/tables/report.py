@@ -24,16 +24,16 @@ _MOST_PERIODS = 60
 
 @dataclass
 class Converted:
-    """Tables on disk, and what became of the records.
+    """Tables on disk, and the outcomes of the records.
 
     Attributes:
         out: The folder that holds them; the address of one in a bucket as text.
-        counts: How many records were read, and what became of them.
+        counts: Numbers of records read, by outcome.
         rows: Number of rows in each table.
-        notes: Sentences about files without records, and about what was found besides events.
-        findings: What was found besides events.
+        notes: Sentences about files without records, and about findings besides events.
+        findings: Findings besides events.
         next_steps: Options that settle rejected records, by reason, tried on such records.
-        slack: What became of a Slack export's messages and conversations, if one was read.
+        slack: Outcomes of a Slack export's messages and conversations, if one was read.
     """
 
     out: Path | str
@@ -70,7 +70,7 @@ class Converted:
         )
 
     def summary(self) -> Sheet:
-        """Return the counts of records, and where the files are."""
+        """Return the counts of records, and the paths of the files."""
         rows = ", ".join(f"{name} {number:,}" for name, number in self.rows.items())
         locations = [f"tables: {self.out}", f"report: {self._place(PAGE)}"]
         if self.counts.rejected:
@@ -100,7 +100,7 @@ def record_tiles(counts: RecordCounts) -> list[Tile]:
 
 
 def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part]:
-    """Yield when events happened, what was rejected and why, and what was redacted."""
+    """Yield the sections on the times of events, on rejections and on redaction."""
     if counts.by_month:
         yield _timeline(counts)
     if counts.rejected:
@@ -124,7 +124,7 @@ def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part
 def further_parts(
     counts: RecordCounts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
 ) -> Iterator[Part]:
-    """Yield the final parts: what settles rejections, further notes, and examples of rejections."""
+    """Yield the final sections: next steps, further notes, and examples of rejections."""
     if next_steps:
         yield _next_steps(next_steps)
     if notes:
@@ -221,8 +221,8 @@ def _examples(counts: RecordCounts) -> Part:
 
 _ROWS = {
     "events": "each event, whatever its kind",
-    "conversations": "each conversation, from its events and its fullest transcript",
+    "conversations": "each conversation, from its events and its most complete transcript",
     "messages": "each message of each conversation, once",
     "visitors": "each visitor, with the latest known facts",
-    "offline_messages": "each message left while nobody was there",
+    "offline_messages": "each message left while no agent was available",
 }

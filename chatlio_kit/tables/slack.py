@@ -1,4 +1,4 @@
-"""Conversations of a Slack export as validated events, merged with what captured webhooks have of them."""
+"""Conversations of a Slack export as validated events, merged with captured webhooks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def remote_export(files: Iterable[CaptureFile]) -> str | None:
 
 
 def add_webhooks(webhooks: Webhooks, rows: pa.Table) -> None:
-    """Add validated events of captured webhooks to what is known about Slack's channels."""
+    """Add validated events of captured webhooks to the data about Slack's channels."""
     channels = rows["channel_id"]
     transcripts = rows.filter(pc.and_(pc.is_valid(channels), pc.is_valid(rows["message_ts"])))
     owners = pc.coalesce(
@@ -70,8 +70,8 @@ def slack_batches(history: SlackHistory, webhooks: Webhooks, redaction: Redactio
 
     Args:
         history: The export.
-        webhooks: What captured webhooks have of it.
-        redaction: How to redact personal values; a file's name may identify a person.
+        webhooks: The captured webhooks of its channels.
+        redaction: The redaction of personal values; a file's name may identify a person.
     """
     conversations: list[Conversation] = []
     rejected: list[Rejection] = []

@@ -41,11 +41,11 @@ class Tables:
         visitors: One row for each visitor, with the latest known facts.
         offline_messages: One row for each offline message.
         rejections: The records that were not accepted.
-        counts: How many records were read, and what became of them.
-        notes: Sentences about files without records, and about what was found besides events.
-        findings: What was found besides events: undocumented fields, redacted values.
+        counts: Numbers of records read, by outcome.
+        notes: Sentences about files without records, and about findings besides events.
+        findings: Findings besides events: undocumented fields, redacted values.
         next_steps: Options that settle rejected records, by reason, tried on such records.
-        slack: What became of a Slack export's messages and conversations, if one was read.
+        slack: Outcomes of a Slack export's messages and conversations, if one was read.
     """
 
     events: pd.DataFrame
@@ -81,12 +81,12 @@ class Tables:
     def frames(self, *, time_zone: str | None = None, decode: bool = False) -> dict[str, pd.DataFrame]:
         """Return the five frames by name.
 
-        Frames in another time zone or with decoded text are for reading; what is sent stays the same.
+        Frames in another time zone or with decoded text are for reading; the data sent stays the same.
 
         Args:
             time_zone: IANA name of the zone in which times are shown, such as ``"Europe/Berlin"``; UTC by
                 default.
-            decode: Whether messages are decoded from Slack's escapes. The column ``raw_text`` then keeps what
+            decode: If true, decode messages from Slack's escapes. The column ``raw_text`` then keeps what
                 Chatlio sent.
         """
         frames: dict[str, pd.DataFrame] = {name: getattr(self, name) for name in TABLES}
@@ -163,10 +163,10 @@ class Tables:
         """Return a page for searching, filtering and reading conversations.
 
         It displays itself in a notebook; ``explore().save("chats.html")`` writes it to a file that works
-        offline. :func:`chatlio_kit.explore` reads what became of each event from a state folder's ledger.
+        offline. :func:`chatlio_kit.explore` reads the status of each event from a state folder's ledger.
 
         Args:
-            run: What :func:`chatlio_kit.stream` returned, to show what became of each event.
+            run: The result of :func:`chatlio_kit.stream`, to show the status of each event.
             query: Only conversations in which all these words occur.
             since: Only conversations from this day or RFC 3339 time on, UTC.
             until: Only conversations before this day or time.
@@ -185,7 +185,7 @@ class Tables:
     def search(
         self, query: str, run: Ledgered | None = None, *, since: str | None = None, until: str | None = None
     ) -> pd.DataFrame:
-        """Return what :meth:`explore` finds in everything that the tables hold.
+        """Search everything in the tables, as :meth:`explore` does.
 
         Args:
             query: Words that must all occur in a conversation, anywhere and in any case.
@@ -219,7 +219,7 @@ class Tables:
         return pd.DataFrame(rows, columns=list(_DICTIONARY_COLUMNS)).set_index("column")
 
     def picture(self) -> Picture:
-        """Draw what became of the records: read, sorted into three ends, and made into tables."""
+        """Draw the outcomes of the records, from reading to tables."""
         from chatlio_kit.tables.diagram import draw  # noqa: PLC0415 - matplotlib takes half a second to load
 
         return draw(self.counts, {name: len(rows) for name, rows in self.frames().items()})

@@ -48,8 +48,8 @@ class Transcript:
 
     Attributes:
         conversation_id: Its id.
-        started_at: When it started, as text.
-        facts: What else is known about it, as text.
+        started_at: Its start, as text.
+        facts: Other facts about it, as text.
         lines: Its messages in order; empty if no transcript was read.
     """
 

@@ -1,4 +1,4 @@
-"""A stand: an HTTP server that answers what a test lays out, and keeps what it was asked."""
+"""A stand: an HTTP server that gives the answers prepared by a test, and records the requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(repr=False)
 class Stand:
-    """What the stand answers next, and what it was asked; tokens are answered apart."""
+    """The stand's next answers, and its requests; token requests are answered separately."""
 
     url: str = ""
     answers: deque[tuple[int, Any, dict[str, str]]] = field(default_factory=deque)
@@ -46,11 +46,11 @@ class Stand:
     tokens_asked: list[Asked] = field(default_factory=list)
 
     def will_answer(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        """Lay out the next answer; bytes go out as they are, None hangs up."""
+        """Prepare the next answer; bytes are sent unchanged, None closes the connection."""
         self.answers.append((status, body, headers or {}))
 
     def next_answer(self, asked: Asked) -> tuple[int, Any, dict[str, str]]:
-        """Give the answer to a request."""
+        """Return the answer to a request."""
         if asked.path == "/ims/token/v3":
             self.tokens_asked.append(asked)
             if self.token_answers:
@@ -94,7 +94,7 @@ def stand() -> Iterator[Stand]:
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -123,7 +123,7 @@ def settings(stand: Stand) -> Settings:
 
 @pytest.fixture
 def naps() -> list[float]:
-    """The seconds that the platform's client waited; nobody really waits."""
+    """The seconds that the platform's client asked to wait, without waiting."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""Posting to an inlet: where it goes, what goes along, and what never shows."""
+"""Posting to an inlet: URL, headers, and secrets that never show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "eyJhbGciOi.eyJhcyI6Imlt.c2lnbmF0dXJl"
 
 
 def test_batches_go_below_batch_and_singles_do_not(stand: Any) -> None:
-    """The batch path is the inlet's with ``batch`` put in; the dataflow travels as a header."""
+    """The batch path is the inlet's path with ``batch`` inserted; the dataflow is sent as a header."""
     stand.will_answer({"responses": []}, 207, {"x-thing": "1"})
     stand.will_answer({"xactionId": "x"})
     with Inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:
@@ -36,8 +36,8 @@ def test_batches_go_below_batch_and_singles_do_not(stand: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 429, 500, 503])
-def test_answers_are_given_as_they_are(stand: Any, status: int) -> None:
-    """What a refusal means is for the caller to say; it is sent once."""
+def test_answers_are_returned_unchanged(stand: Any, status: int) -> None:
+    """The caller interprets a refusal; the request is sent once."""
     stand.will_answer(b"words", status)
     with Inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:
         reply = inlet.post_batch(b"{}")
@@ -45,7 +45,9 @@ def test_answers_are_given_as_they_are(stand: Any, status: int) -> None:
     assert len(stand.asked) == 1
 
 
-def test_silence_is_unreachable_and_shows_no_inlet(stand: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_answer_is_unreachable_and_shows_no_inlet(
+    stand: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """Neither the error, its traceback, the debug log of HTTP nor a repr shows the inlet."""
     caplog.set_level(logging.DEBUG)
     inlet = Inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1")
@@ -62,7 +64,7 @@ def test_silence_is_unreachable_and_shows_no_inlet(stand: Any, caplog: pytest.Lo
     assert "/collection/***" in repr(inlet)
 
 
-def test_nobody_at_the_inlet() -> None:
+def test_an_inlet_that_does_not_listen() -> None:
     """An inlet that does not listen is unreachable, and its URL does not show."""
     with (
         Inlet(Secret(f"http://127.0.0.1:1/collection/{INLET_ID}"), "flow-1") as inlet,
@@ -80,7 +82,7 @@ def test_inlets_are_not_posted_to_in_the_clear(url: str) -> None:
     assert INLET_ID not in str(caught.value)
 
 
-def test_another_url_is_no_inlet() -> None:
+def test_another_url_is_not_an_inlet() -> None:
     """A URL without the collection path is refused."""
     with pytest.raises(PlatformError, match="/collection/"):
         Inlet(Secret("https://dcs.example/other/path"), "flow-1")
@@ -96,7 +98,7 @@ def test_the_webhook_url_names_the_dataflow_and_stays_secret() -> None:
 
 
 def test_an_inlet_that_asks_for_a_token_gets_one(stand: Any, platform: Platform) -> None:
-    """After a 401 the token goes along, with the sandbox; when it has run out, it is renewed once."""
+    """After a 401, the token is sent with the sandbox; once expired, it is renewed once."""
     refusal = {"status": "401", "title": "Authorization", "report": {"message": "[id] token is empty"}}
     for body, status in [(refusal, 401), ({}, 207), ({}, 207), (refusal, 403), ({}, 207)]:
         stand.will_answer(body, status)
@@ -110,8 +112,8 @@ def test_an_inlet_that_asks_for_a_token_gets_one(stand: Any, platform: Platform)
     assert stand.asked[1].headers.keys() == without.keys() | token
 
 
-def test_an_inlet_that_refuses_the_token_is_told_as_it_is(stand: Any, platform: Platform) -> None:
-    """A second refusal is given back, and so is the first when there is no token to be had."""
+def test_a_refusal_of_the_token_is_returned(stand: Any, platform: Platform) -> None:
+    """A second refusal is returned, as is the first if there is no token."""
     stand.will_answer({}, 401)
     stand.will_answer({}, 403)
     with platform.inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:

@@ -1,4 +1,4 @@
-"""Every documented way of saying no becomes the right error with the right advice."""
+"""Every documented refusal becomes the right error with the right advice."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ CASES: list[tuple[str, int, Any, type[PlatformError], str | None, str]] = [
 def test_envelope_becomes_its_error(
     service: str, status: int, body: Any, kind: type[PlatformError], code: str | None, advice: str
 ) -> None:
-    """Each envelope gives its class of error, its code and advice that names what to do."""
+    """Each envelope gives the right error class, its code and the next step."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     error = error_of(service, "do the thing", Reply(status, content, {}))
     assert type(error) is kind
@@ -189,7 +189,7 @@ def test_envelope_becomes_its_error(
 
 
 def test_request_id_and_sentence_come_from_the_report() -> None:
-    """Flow Service's sentence and request id stand in the error's text."""
+    """Flow Service's message and request id are in the error's text."""
     error = error_of(
         "Flow Service", "create the dataflow", Reply(403, json.dumps(FLOW_FORBIDDEN).encode(), {})
     )
@@ -197,7 +197,7 @@ def test_request_id_and_sentence_come_from_the_report() -> None:
     assert "The permission manage-sources is missing (HTTP 403, FLOW-2118-403, request req-7)" in str(error)
 
 
-def test_request_id_of_a_header_is_kept() -> None:
+def test_the_request_id_of_a_header_is_kept() -> None:
     """A request id that only a header holds is kept."""
     error = error_of("Catalog", "read the dataset", Reply(500, b"oops", {"x-request-id": "h-1"}))
     assert error.request_id == "h-1"
@@ -208,14 +208,14 @@ def test_request_id_of_a_header_is_kept() -> None:
     "content", [b"", b"null", b"[]", b"[1]", b'"text"', b"\xff\xfe", b'{"report": 7}', b'{"title": {}}', b"{"]
 )
 def test_any_body_gives_a_sentence(content: bytes) -> None:
-    """A refusal whose body is no envelope still becomes an error with a reason."""
+    """A refusal without an envelope still becomes an error with a reason."""
     error = error_of("Catalog", "read the dataset", Reply(500, content, {}))
     assert isinstance(error, Unavailable)
     assert error.reason
 
 
-def test_long_pages_are_cut() -> None:
-    """A page of text is cut to a sentence's length."""
+def test_long_pages_are_truncated() -> None:
+    """A page of text is truncated to a sentence's length."""
     assert len(error_of("Catalog", "read the dataset", Reply(500, b"x " * 5000, {})).reason) < 500
     page = b"<html><title>" + b"Gateway" * 20 + b"</title></html>"
     reason = error_of("Catalog", "read the dataset", Reply(403, page, {})).reason
@@ -239,7 +239,7 @@ def test_long_pages_are_cut() -> None:
     ],
 )
 def test_masking_leaves_nothing_secret(text: str) -> None:
-    """Inlet ids, tokens and given secrets vanish from any text."""
+    """Inlet ids, tokens and given secrets are removed from any string."""
     shown = masked(text, "s3cret")
     assert "***" in shown
     assert "0123abcd" not in shown
@@ -247,7 +247,7 @@ def test_masking_leaves_nothing_secret(text: str) -> None:
 
 
 def test_refusals_are_masked() -> None:
-    """A secret inside the platform's own words does not reach the error."""
+    """A secret in the platform's own message does not reach the error."""
     body = {"detail": "no access to https://dcs.adobedc.net/collection/feedbeef with s3cret"}
     error = error_of("Catalog", "read", Reply(400, json.dumps(body).encode(), {}), secrets=("s3cret",))
     assert "feedbeef" not in str(error)

@@ -17,7 +17,7 @@ REGISTRY = "/data/foundation/schemaregistry"
 
 
 def test_titles_are_listed_by_value_cursor(stand: Any, platform: Platform) -> None:
-    """A list goes on from the last title seen until the cursor is null."""
+    """A list continues from the last title seen until the cursor is null."""
     stand.will_answer({"results": [{"$id": "1", "title": "a"}], "_page": {"next": "a b&c", "count": 1}})
     stand.will_answer({"results": [{"$id": "2", "title": "z"}], "_page": {"next": None, "count": 1}})
     assert [each["title"] for each in platform.schemas.titles("schemas")] == ["a", "z"]
@@ -28,8 +28,8 @@ def test_titles_are_listed_by_value_cursor(stand: Any, platform: Platform) -> No
     assert first.headers["Accept"] == "application/vnd.adobe.xed-id+json"
 
 
-def test_a_cursor_that_stands_still_ends_the_list(stand: Any, platform: Platform) -> None:
-    """A list whose cursor does not move is not read for ever."""
+def test_an_unchanged_cursor_ends_the_list(stand: Any, platform: Platform) -> None:
+    """A list with an unchanged cursor is not read forever."""
     for _ in range(2):
         stand.will_answer({"results": [{"title": "a"}], "_page": {"next": "a"}})
     assert len(list(platform.schemas.titles("schemas"))) == 2
@@ -55,8 +55,8 @@ def test_a_field_group_is_added_by_patch(stand: Any, platform: Platform) -> None
     ]
 
 
-def test_a_taken_title_is_a_conflict(stand: Any, platform: Platform) -> None:
-    """Creating with a title that is taken raises Conflict, naming the title."""
+def test_a_title_in_use_is_a_conflict(stand: Any, platform: Platform) -> None:
+    """Creating with a title in use raises Conflict, which names the title."""
     body = {"type": "http://ns.adobe.com/aep/errors/XDM-1521-400", "detail": "not unique", "status": 400}
     stand.will_answer(body, 400)
     with pytest.raises(Conflict, match="create the schema 'mine'"):
@@ -64,7 +64,7 @@ def test_a_taken_title_is_a_conflict(stand: Any, platform: Platform) -> None:
 
 
 def test_a_dataset_is_made_with_its_source(stand: Any, platform: Platform) -> None:
-    """The data source is requested along, and the id is taken out of its reference."""
+    """The data source is requested too, and the id is extracted from its reference."""
     stand.will_answer(["@/dataSets/65aa00112233445566778899"], 201)
     assert platform.catalog.create_dataset({"name": "d"}) == "65aa00112233445566778899"
     assert stand.asked[0].path == "/data/foundation/catalog/dataSets"
@@ -73,14 +73,14 @@ def test_a_dataset_is_made_with_its_source(stand: Any, platform: Platform) -> No
 
 @pytest.mark.parametrize("answer", [[], {}, ["@/dataSets/a", "@/dataSets/b"], [7]])
 def test_another_answer_names_no_dataset(stand: Any, platform: Platform, answer: object) -> None:
-    """An answer to a create that is no reference becomes a sentence."""
+    """An answer to a create without a reference becomes an error message."""
     stand.will_answer(answer, 201)
     with pytest.raises(PlatformError, match="names no dataset"):
         platform.catalog.create_dataset({"name": "d"})
 
 
 def test_catalog_answers_by_id(stand: Any, platform: Platform) -> None:
-    """A read gives the object under the id; an answer without it is told."""
+    """A read returns the object under the id; an answer without it is an error."""
     stand.will_answer({"d1": {"name": "d"}})
     assert platform.catalog.dataset("d1") == {"name": "d"}
     stand.will_answer({"d2": {"name": "d"}})
@@ -98,7 +98,7 @@ def test_datasets_are_found_over_all_pages(stand: Any, platform: Platform) -> No
 
 
 def test_batches_are_listed_once_each(stand: Any, platform: Platform) -> None:
-    """A batch that a newer one pushed over the edge of a page is given once."""
+    """A batch that a newer one pushed to the next page is listed once."""
     page = {f"b{at}": {"status": "success", "created": at} for at in range(100)}
     stand.will_answer(page)
     moved = {
@@ -138,15 +138,15 @@ def test_both_documented_previews_are_read(stand: Any, platform: Platform, answe
     assert stand.asked[0].json() == {"data": [{"id": "1"}], "mappingSet": {"mappings": []}}
 
 
-def test_a_preview_of_fewer_records_is_told(stand: Any, platform: Platform) -> None:
-    """A preview that lost a record is not taken for an answer."""
+def test_a_preview_of_fewer_records_is_refused(stand: Any, platform: Platform) -> None:
+    """A preview that lacks a record is not accepted."""
     stand.will_answer([{"data": {}}])
     with pytest.raises(PlatformError, match="does not contain 2 records"):
         platform.mapping_sets.preview([{}, {}], {})
 
 
 def test_mapping_sets_are_listed_with_both_mandatory_parameters(stand: Any, platform: Platform) -> None:
-    """Limit and start always go along, and only the wanted name is given."""
+    """Limit and start are always sent, and only the wanted name is returned."""
     stand.will_answer({"data": [{"id": "1", "name": "a"}, {"id": "2", "name": "ab"}], "_page": {"count": 2}})
     assert [each["id"] for each in platform.mapping_sets.find("a")] == ["1"]
     assert stand.asked[0].query == {"limit": ["100"], "start": ["0"], "name": ["a"]}
@@ -161,7 +161,7 @@ def test_versions_come_as_number_or_text(stand: Any, platform: Platform) -> None
 
 
 def test_flow_lists_follow_their_continuation(stand: Any, platform: Platform) -> None:
-    """Filters go as property parameters; the next page is asked for by its token, on the same host."""
+    """Filters are property parameters; the next page is requested by its token, on the same host."""
     link = "https://evil.example/flows?continuationToken=a%2Bb&limit=1"
     stand.will_answer({"items": [{"id": "1"}], "_links": {"next": {"href": link}}})
     stand.will_answer({"items": [{"id": "2"}], "_links": {}})
@@ -173,7 +173,7 @@ def test_flow_lists_follow_their_continuation(stand: Any, platform: Platform) ->
 
 
 def test_a_link_that_leads_back_ends_the_list(stand: Any, platform: Platform) -> None:
-    """A list whose pages lead in a circle is not read for ever."""
+    """A list with circular pages is not read forever."""
     for _ in range(2):
         stand.will_answer(
             {"items": [{"id": "1"}], "_links": {"next": {"href": "/flows?continuationToken=a"}}}
@@ -198,7 +198,7 @@ FLOW = {
 
 
 def test_a_dataflow_is_read_whole_and_hides_its_inlet(stand: Any, platform: Platform) -> None:
-    """A dataflow comes as a list of one; its inlet is a secret, and its mapping version may be text."""
+    """A dataflow is a list of one; its inlet is a secret, and its mapping version may be a string."""
     stand.will_answer({"items": [FLOW]})
     flow = platform.flows.flow("f1")
     assert flow.is_ready
@@ -209,7 +209,7 @@ def test_a_dataflow_is_read_whole_and_hides_its_inlet(stand: Any, platform: Plat
 
 
 def test_a_dataflow_without_inlet_is_not_ready(stand: Any, platform: Platform) -> None:
-    """Enabled is not ready: the inlet has to be there too."""
+    """Enabled is not ready: the inlet has to exist too."""
     stand.will_answer({"items": [{**FLOW, "options": {}}]})
     assert not platform.flows.flow("f1").is_ready
     stand.will_answer({"items": [{**FLOW, "state": "enabling"}]})
@@ -319,7 +319,7 @@ def test_files_are_listed_in_two_steps_and_downloaded(stand: Any, platform: Plat
 def test_a_part_is_saved_in_ranges_or_as_the_server_sends_it(
     stand: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A range is asked for until the file is whole; a server that ignores ranges sends it all at once."""
+    """Ranges are requested until the file is complete; a server that ignores ranges sends the whole file."""
     monkeypatch.setattr("chatlio_kit.aep.data_access._RANGE", 3)
     part = {"name": "p.parquet", "length": 7}
     stand.will_answer({"data": [{"dataSetFileId": "file-1"}]})
@@ -339,7 +339,7 @@ def test_a_part_is_saved_in_ranges_or_as_the_server_sends_it(
 
 
 def test_records_are_counted_by_dataset(stand: Any, platform: Platform) -> None:
-    """The filter groups by the dataset, and every point counts, a text or a number."""
+    """The filter groups by dataset, and every point counts, as a string or a number."""
     points = [{"dps": {"1": 2.0, "2": "3"}}, {"dps": None}]
     stand.will_answer({"metricResponses": [{"datapoints": points}, {"datapoints": [{"dps": {"1": 1}}]}]})
     assert platform.observability.total("timeseries.x", "dataset-1") == 6
@@ -352,8 +352,8 @@ def test_records_are_counted_by_dataset(stand: Any, platform: Platform) -> None:
     }
 
 
-def test_the_platforms_time_is_that_of_its_answers(stand: Any, platform: Platform) -> None:
-    """Before the first answer it is this machine's, and the difference is not known."""
+def test_the_platforms_time_is_taken_from_its_responses(stand: Any, platform: Platform) -> None:
+    """Before the first answer, it is this machine's time, and the difference is unknown."""
     assert platform.clock_skew is None
     assert not platform.tells_time
     assert abs(platform.now() - datetime.now(UTC)) < timedelta(minutes=1)
@@ -364,14 +364,14 @@ def test_the_platforms_time_is_that_of_its_answers(stand: Any, platform: Platfor
 
 
 def test_a_connection_without_its_list_is_unexpected(stand: Any, platform: Platform) -> None:
-    """One object comes in a list; an answer without one is no absence."""
+    """One object is in a list; an answer without the list does not mean absence."""
     stand.will_answer({"id": "c1"})
     with pytest.raises(PlatformError, match="contains no items"):
         platform.flows.flow("c1")
 
 
 def test_an_unknown_batch_is_not_found(stand: Any, platform: Platform) -> None:
-    """A batch that is not there is told; a batch without failures is not."""
+    """A missing batch is an error; a batch without failures is not."""
     stand.will_answer({"status": 404, "title": "Not found"}, 404)
     with pytest.raises(NotFound):
         platform.data_access.files("b1")
@@ -380,15 +380,15 @@ def test_an_unknown_batch_is_not_found(stand: Any, platform: Platform) -> None:
 
 
 def test_failed_rows_are_unpacked(stand: Any, platform: Platform) -> None:
-    """Rows of failed streaming batches hold JSON inside text, which is given unpacked."""
+    """Rows of failed streaming batches hold JSON in strings, which is parsed."""
     stand.will_answer({"data": [{"name": "part.json", "length": "9"}]})
     stand.will_answer(b'{"body": "{\\"a\\": 1}", "_errors": "[]", "note": "{not json"}\n')
     rows = list(platform.data_access.failed_rows("b1"))
     assert rows == [{"body": {"a": 1}, "_errors": [], "note": "{not json"}]
 
 
-def test_a_broken_error_file_is_told(stand: Any, platform: Platform) -> None:
-    """A line that is no JSON is not passed over."""
+def test_a_broken_error_file_is_reported(stand: Any, platform: Platform) -> None:
+    """A line that is not JSON is not skipped."""
     stand.will_answer({"data": [{"name": "part.json", "length": "9"}]})
     stand.will_answer(b"{broken\n")
     with pytest.raises(PlatformError, match="is not JSON"):
@@ -404,7 +404,7 @@ def test_the_type_of_a_sandbox_on_a_later_page_is_found(stand: Any, platform: Pl
 
 
 def test_a_schema_joins_its_union_and_namespaces_are_listed(stand: Any, platform: Platform) -> None:
-    """Both calls return what the platform answered."""
+    """Both calls return the platform's answer."""
     stand.will_answer({"$id": "https://ns/s", "meta:immutableTags": ["union"]})
     assert platform.schemas.enable_for_profile("https://ns/s")["meta:immutableTags"] == ["union"]
     assert stand.asked[0].json() == [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]

@@ -1,4 +1,4 @@
-"""How calls travel: headers, tokens, second tries, silence."""
+"""Calls: headers, tokens, retries, missing answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIENT_SECRET = "p8e-very-secret"
 
 
 def test_every_call_carries_the_four_headers(stand: Any, platform: Platform) -> None:
-    """Token, client id, organisation and sandbox go with every call."""
+    """Token, client id, organisation and sandbox are sent with every call."""
     stand.will_answer(STATS)
     platform.schemas.tenant_id()
     headers = stand.asked[0].headers
@@ -43,7 +43,7 @@ def test_every_call_carries_the_four_headers(stand: Any, platform: Platform) -> 
 def test_a_netrc_entry_does_not_replace_the_token(
     stand: Any, platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials that lie about on the machine are not sent."""
+    """Other credentials on the machine are not sent."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
@@ -56,14 +56,14 @@ def test_a_netrc_entry_does_not_replace_the_token(
 def test_a_proxy_does_not_come_between_loopback_addresses(
     stand: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy named in the environment is not asked for loopback addresses."""
+    """A proxy in the environment is not used for loopback addresses."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     stand.will_answer(STATS)
     assert platform.schemas.tenant_id() == "acmechat"
 
 
 def test_the_token_form_and_its_reuse(stand: Any, platform: Platform) -> None:
-    """The token is asked for by a form with comma-separated scopes, once for many calls."""
+    """The token is requested with a form with comma-separated scopes, once for many calls."""
     for _ in range(3):
         stand.will_answer(STATS)
         platform.schemas.tenant_id()
@@ -77,7 +77,7 @@ def test_the_token_form_and_its_reuse(stand: Any, platform: Platform) -> None:
 
 
 def test_a_token_about_to_expire_is_not_used(stand: Any, platform: Platform) -> None:
-    """A token whose lifetime, in seconds, is over is asked for anew."""
+    """A token whose lifetime in seconds is over is requested again."""
     stand.token_answers.append((200, {"access_token": "short", "expires_in": 0}, {}))
     for _ in range(2):
         stand.will_answer(STATS)
@@ -86,7 +86,7 @@ def test_a_token_about_to_expire_is_not_used(stand: Any, platform: Platform) -> 
 
 
 def test_a_refused_token_is_renewed_once(stand: Any, platform: Platform) -> None:
-    """A 401 renews the token; a second 401 is believed."""
+    """A 401 renews the token; a second 401 is final."""
     refused = {"error_code": "401013", "message": "Oauth token is not valid"}
     stand.will_answer(refused, 401)
     stand.will_answer(STATS)
@@ -101,7 +101,7 @@ def test_a_refused_token_is_renewed_once(stand: Any, platform: Platform) -> None
 
 
 def test_threads_share_one_token(stand: Any, platform: Platform) -> None:
-    """Calls from several threads at once ask for one token."""
+    """Simultaneous calls from several threads request one token."""
     for _ in range(8):
         stand.will_answer(STATS)
     threads = [threading.Thread(target=platform.schemas.tenant_id) for _ in range(8)]
@@ -113,8 +113,8 @@ def test_threads_share_one_token(stand: Any, platform: Platform) -> None:
     assert len(stand.tokens_asked) == 1
 
 
-def test_a_wrong_secret_says_what_to_check(stand: Any, platform: Platform) -> None:
-    """IMS's refusal of the secret is told with advice and without the secret."""
+def test_a_wrong_secret_is_reported_with_advice(stand: Any, platform: Platform) -> None:
+    """IMS's refusal of the secret is reported with advice and without the secret."""
     body = {"error": "invalid_client", "error_description": "invalid client_secret parameter"}
     stand.token_answers.append((400, body, {}))
     with pytest.raises(AuthenticationFailed) as caught:
@@ -127,8 +127,8 @@ def test_a_wrong_secret_says_what_to_check(stand: Any, platform: Platform) -> No
 @pytest.mark.parametrize(
     "answer", [{}, [], {"access_token": "x"}, b"<html>", {"access_token": "x", "expires_in": "soon"}]
 )
-def test_an_answer_without_a_token_is_no_token(stand: Any, platform: Platform, answer: object) -> None:
-    """Whatever IMS answers instead of a token becomes a sentence."""
+def test_an_answer_without_a_token_is_an_error(stand: Any, platform: Platform, answer: object) -> None:
+    """Any answer from IMS other than a token becomes an error message."""
     stand.token_answers.append((200, answer, {}))
     with pytest.raises(PlatformError, match="its response contains no token"):
         platform.schemas.tenant_id()
@@ -136,7 +136,7 @@ def test_an_answer_without_a_token_is_no_token(stand: Any, platform: Platform, a
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_reads_are_tried_again(stand: Any, platform: Platform, naps: list[float], status: int) -> None:
-    """A read that fails for a moment is tried again after a pause."""
+    """A read that fails temporarily is retried after a pause."""
     stand.will_answer({}, status)
     stand.will_answer(STATS)
     assert platform.schemas.tenant_id() == "acmechat"
@@ -144,7 +144,7 @@ def test_reads_are_tried_again(stand: Any, platform: Platform, naps: list[float]
 
 
 def test_reads_are_not_tried_for_ever(stand: Any, platform: Platform, naps: list[float]) -> None:
-    """After five tries the platform's failure is told."""
+    """After five attempts, the platform's failure is reported."""
     for _ in range(5):
         stand.will_answer({"detail": "down"}, 503)
     with pytest.raises(Unavailable, match="down"):
@@ -155,17 +155,15 @@ def test_reads_are_not_tried_for_ever(stand: Any, platform: Platform, naps: list
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_creates_are_not_repeated(stand: Any, platform: Platform, status: int) -> None:
-    """A create that may have happened is not sent twice."""
+    """A create that may have been carried out is not sent twice."""
     stand.will_answer({}, status)
     with pytest.raises(Unavailable):
         platform.flows.create_flow({"name": "x"})
     assert len(stand.asked) == 1
 
 
-def test_a_create_that_was_refused_for_haste_is_repeated(
-    stand: Any, platform: Platform, naps: list[float]
-) -> None:
-    """A 429 says that nothing was done, so even a create is sent again, no sooner than asked."""
+def test_a_create_refused_with_429_is_repeated(stand: Any, platform: Platform, naps: list[float]) -> None:
+    """A 429 means that nothing was done, so even a create is retried, not earlier than requested."""
     stand.will_answer({"error_code": "429050", "message": "Too many requests"}, 429, {"Retry-After": "7"})
     stand.will_answer({"id": "f1", "etag": "e"}, 201)
     assert platform.flows.create_flow({"name": "x"}) == "f1"
@@ -173,15 +171,15 @@ def test_a_create_that_was_refused_for_haste_is_repeated(
 
 
 def test_rate_limits_end_in_their_own_error(stand: Any, platform: Platform) -> None:
-    """A limit that does not end is told as such."""
+    """A permanent limit is reported as such."""
     for _ in range(5):
         stand.will_answer({"error_code": "429050", "message": "Too many requests"}, 429)
     with pytest.raises(RateLimited):
         platform.schemas.tenant_id()
 
 
-def test_silence_after_a_create_tells_to_look_first(stand: Any, platform: Platform) -> None:
-    """A create without an answer is not repeated, and its error says that it may have happened."""
+def test_silence_after_a_create_is_reported_with_advice_to_check(stand: Any, platform: Platform) -> None:
+    """A create without an answer is not repeated, and the error says that it may have been carried out."""
     stand.will_answer(None)
     with pytest.raises(Unreachable, match="check before trying again"):
         platform.flows.create_flow({"name": "x"})
@@ -196,7 +194,7 @@ def test_silence_after_a_read_is_tried_again(stand: Any, platform: Platform) -> 
 
 
 def test_calls_that_only_ask_are_repeated_though_they_post(stand: Any, platform: Platform) -> None:
-    """Asking for rights changes nothing, so it is tried again."""
+    """Asking for permissions changes nothing, so it is retried."""
     stand.will_answer({}, 503)
     stand.will_answer({"policies": {"/permissions/view-schemas": ["*"]}})
     assert platform.access.effective_policies(["/permissions/view-schemas"]) == {
@@ -204,7 +202,7 @@ def test_calls_that_only_ask_are_repeated_though_they_post(stand: Any, platform:
     }
 
 
-def test_nobody_there(settings: Settings, naps: list[float]) -> None:
+def test_a_platform_that_does_not_listen(settings: Settings, naps: list[float]) -> None:
     """A platform that does not listen is unreachable, in a sentence, and nothing was sent."""
     nowhere = Settings(
         client_id="c",
@@ -222,7 +220,7 @@ def test_nobody_there(settings: Settings, naps: list[float]) -> None:
 
 
 def test_redirects_are_not_followed(stand: Any, platform: Platform) -> None:
-    """The credential's headers follow no redirect."""
+    """The credential's headers do not follow a redirect."""
     stand.will_answer(b"", 302, {"Location": f"{stand.url}/elsewhere"})
     with pytest.raises(PlatformError, match="HTTP 302"):
         platform.schemas.tenant_id()
@@ -230,15 +228,15 @@ def test_redirects_are_not_followed(stand: Any, platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"", [], "text", {"tenantId": ""}])
-def test_an_answer_of_another_form_is_told(stand: Any, platform: Platform, body: object) -> None:
-    """A successful answer that is not what is documented becomes a sentence, not a traceback."""
+def test_an_answer_in_another_form_is_reported(stand: Any, platform: Platform, body: object) -> None:
+    """A successful answer that is not as documented becomes an error message, not a traceback."""
     stand.will_answer(body)
     with pytest.raises(PlatformError, match="could not read the tenant id: its response"):
         platform.schemas.tenant_id()
 
 
 def test_a_missing_object_is_not_found(stand: Any, platform: Platform) -> None:
-    """An empty list of items is told as not found."""
+    """An empty list of items means not found."""
     stand.will_answer({"items": []})
     with pytest.raises(NotFound):
         platform.flows.flow("f1")
@@ -264,7 +262,7 @@ def test_nothing_secret_in_tracebacks_and_logs(
 
 
 def test_pauses_grow_and_vary() -> None:
-    """Pauses have full jitter under a growing, bounded limit."""
+    """Pauses have full jitter below a growing, bounded limit."""
     assert all(0 <= pause_before(1) <= 1 for _ in range(100))
     assert all(0 <= pause_before(30) <= 20 for _ in range(100))
     assert len({pause_before(5) for _ in range(10)}) == 10
@@ -287,7 +285,7 @@ def test_pauses_grow_and_vary() -> None:
     ],
 )
 def test_retry_after_is_clamped(header: str | None, seconds: float) -> None:
-    """``Retry-After`` counts in both of its forms, never below zero nor above a minute."""
+    """``Retry-After`` counts in both of its forms, from zero to a minute."""
     assert asked_pause(header) == seconds
 
 

@@ -1,7 +1,7 @@
-"""An exception that leaves the platform's room shows no secret, however much a traceback writes down.
+"""An exception that leaves the package ``aep`` shows no secret, even in a verbose traceback.
 
-A notebook in the mode ``%xmode Verbose`` stores the variables of each frame beside its line, and so do error
-trackers. Whatever is raised at any line between a public call and the wire must bring no secret along.
+A notebook in the mode ``%xmode Verbose`` stores the variables of each frame next to its line, and so do error
+trackers. An exception at any line between a public call and the wire must not carry a secret.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def shell() -> InteractiveShell:
 
 @pytest.fixture
 def shown(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
-    """Run a call in the shell and return what a notebook would store."""
+    """Run a call in the shell and return the traceback that a notebook would store."""
 
     def run(call: Any) -> str:
         shell.user_ns["call"] = call
@@ -96,7 +96,7 @@ def ask_for_flow(stand: Any, settings: Settings) -> None:
 
 
 def ask_and_be_refused(stand: Any, settings: Settings) -> None:
-    """Be refused with a body that repeats what was sent."""
+    """Be refused with a body that repeats the request."""
     stand.will_answer({"title": f"no {TOKEN}1 {CLIENT_SECRET}"}, status=400)
     with Platform(settings) as platform:
         platform.schemas.tenant_id()
@@ -136,7 +136,7 @@ def test_nothing_shows_wherever_it_is_interrupted(
     raised: type[BaseException],
     first: int,
 ) -> None:
-    """Each line between the call and the wire is interrupted in its turn."""
+    """Each line between the call and the wire is interrupted in turn."""
     count, tried = first, 0
     while True:
         reached: list[str] = []
@@ -151,7 +151,7 @@ def test_nothing_shows_wherever_it_is_interrupted(
             break
         assert raised.__name__ in said
         assert not [secret for secret in SECRETS if secret in said], (reached, said)
-        count, tried = count + 1 + count // 6, tried + 1  # a loop runs the same lines again and again
+        count, tried = count + 1 + count // 6, tried + 1  # a loop runs the same lines repeatedly
     assert tried > 10
 
 
@@ -171,7 +171,7 @@ def test_nothing_shows_when_the_network_is_interrupted(
         calls: list[object] = []
 
         def stop(*arguments: Any, when: int = when, calls: list[object] = calls) -> Any:
-            if threading.current_thread() is threading.main_thread():  # the stand has threads of its own
+            if threading.current_thread() is threading.main_thread():  # the stand has its own threads
                 calls.append(None)
                 if len(calls) == when:
                     if point == "connect":
@@ -188,10 +188,10 @@ def test_nothing_shows_when_the_network_is_interrupted(
         assert len(calls) >= 1
 
 
-def test_a_fault_of_ours_says_where_it_was_raised(
+def test_a_fault_of_ours_names_its_location(
     stand: Any, settings: Settings, shown: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frames are left out, their place is not: a fault can still be found."""
+    """Frames are left out, but not their location: a fault can still be found."""
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
@@ -202,8 +202,8 @@ def test_a_fault_of_ours_says_where_it_was_raised(
     assert f"Raised in {__file__}:" in said
 
 
-def test_a_secret_is_no_text_in_any_form() -> None:
-    """It is copied within the process, and written nowhere."""
+def test_a_secret_is_never_plain_text() -> None:
+    """It is copied within the process, and never written."""
     secret = Secret(CLIENT_SECRET)
     settings = Settings("c", secret, "o", "dev")
     forms = [repr(settings), str(secret), f"{secret:>30}", repr([secret]), repr(copy.deepcopy(settings))]
@@ -245,7 +245,7 @@ def test_neither_netrc_nor_redirect_moves_the_credential(
 def test_a_password_of_a_proxy_does_not_show(
     monkeypatch: pytest.MonkeyPatch, shown: Callable[[Any], str]
 ) -> None:
-    """A proxy that cannot be reached is told of without its address."""
+    """An unreachable proxy is reported without its URL."""
     monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://someone:proxy-pass@127.0.0.1:9")

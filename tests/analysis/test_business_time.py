@@ -50,7 +50,7 @@ def seconds(calendar: Calendar, start: datetime, end: datetime) -> float:
 @example(datetime(2024, 3, 30, 12, tzinfo=UTC), 2880, "Europe/Berlin", "Mo-Su 22:00-06:00")
 @example(datetime(2024, 10, 26, 12, tzinfo=UTC), 2880, "Europe/Berlin", "Mo-Su 22:00-06:00")
 @example(datetime(2024, 9, 7, 12, tzinfo=UTC), 2880, "America/Santiago", "Mo,We,Fr-Su 05:00-24:00")
-def test_it_is_what_a_clock_on_the_wall_says(start: datetime, span: int, zone: str, hours: str) -> None:
+def test_it_equals_a_count_minute_by_minute(start: datetime, span: int, zone: str, hours: str) -> None:
     """Minute by minute: time counts while the clock shows opening hours."""
     local = [(start + timedelta(minutes=passed)).astimezone(ZoneInfo(zone)) for passed in range(span)]
     is_open = [RULES[hours](clock.weekday(), clock.hour * 60 + clock.minute) for clock in local]
@@ -134,7 +134,7 @@ def test_a_missing_time_is_missing() -> None:
           for days in ("XX", "DE-XX", "2024-13-01", "de_BE", [3])),
     ],
 )  # fmt: skip
-def test_what_cannot_be_understood_is_refused(options: dict[str, object], words: str) -> None:
+def test_an_invalid_argument_is_refused(options: dict[str, object], words: str) -> None:
     """A message names the parameter and shows a valid value."""
     with pytest.raises(UsageError, match=words):
         Calendar(**{"hours": "24/7", **options})  # type: ignore[arg-type]

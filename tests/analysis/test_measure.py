@@ -91,7 +91,7 @@ def test_periods_are_local_and_have_no_gaps() -> None:
         assert list(ck.measure(tables, time_zone="Europe/Berlin").frame("conversations", by).index) == names
 
 
-def test_a_period_is_compared_with_the_one_before() -> None:
+def test_a_period_is_compared_with_the_previous_one() -> None:
     """The value before, and the change; in business time as well."""
     starts = ["2024-01-01T10:00Z", "2024-01-02T20:00Z", "2024-02-01T10:00Z", "2024-04-01T10:00Z"]
     unanswered = pd.array([True, False, True, False], dtype="boolean")
@@ -157,7 +157,7 @@ def test_empty_tables_have_empty_answers(nothing: Metrics) -> None:
         (lambda measured: ck.measure("tables/"), "tables= is tables, from"),
     ],
 )
-def test_what_is_not_known_is_said(measured: Metrics, call: Any, words: str) -> None:
+def test_unknown_names_are_refused_with_the_valid_ones(measured: Metrics, call: Any, words: str) -> None:
     """A message lists the valid names."""
     with pytest.raises(UsageError, match=words):
         call(measured)

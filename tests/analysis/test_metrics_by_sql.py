@@ -198,7 +198,7 @@ def measured(folder: Path) -> Metrics:
     return ck.measure(ck.read_tables(folder), hours=HOURS, time_zone=ZONE, holidays=REGION)
 
 
-def test_there_is_a_query_for_each_metric() -> None:
+def test_each_metric_has_a_query() -> None:
     """No metric goes unchecked, and there are more than twenty."""
     assert SQL.keys() == METRICS.keys()
     assert len(SQL) > 20
@@ -256,7 +256,7 @@ def test_a_metric_equals_its_query(
     assert not others.fillna(0).to_numpy().any()  # months without a row
 
 
-def test_the_seasons_hold_what_is_measured(seasons: ck.Tables) -> None:
+def test_the_seasons_contain_the_measured_patterns(seasons: ck.Tables) -> None:
     """The export around the clock changes has conversations of every type."""
     measured = ck.measure(seasons, hours=HOURS, time_zone=ZONE, holidays=REGION)
     for name, metric in METRICS.items():

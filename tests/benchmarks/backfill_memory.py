@@ -1,4 +1,4 @@
-"""Memory of a backfill over its whole process tree: ten times the events should hardly need more.
+"""Memory of a backfill over its whole process tree: ten times the events should need hardly more.
 
 The local platform has its own process; it is counted once without and once with the others.
 """
@@ -22,9 +22,9 @@ from chatlio_kit.samples import write_sample
 
 @dataclass
 class Peaks:
-    """The most memory that was seen, in bytes.
+    """The peak memory in bytes.
 
-    Pages that processes share count in each of them, but once in ``shared_once``, where the system tells.
+    Shared pages count in each process, but once in ``shared_once``, if the system reports them.
     """
 
     main: int = 0
@@ -34,7 +34,7 @@ class Peaks:
 
 
 def measure(events: int, via: str) -> tuple[Peaks, float, int]:
-    """Give peaks, seconds, and the ledger's bytes."""
+    """Return peaks, seconds, and the ledger's size in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         state, captures = Path(folder) / "state", Path(folder) / "captures"
         write_sample(captures, events=events)
@@ -71,7 +71,7 @@ def _server_of(state: Path) -> psutil.Process:
 
 
 def _resident(root: psutil.Process) -> list[int]:
-    """Give the resident bytes of a process and of all below it."""
+    """Return the resident bytes of a process and its descendants."""
     found = []
     try:
         tree = [root, *root.children(recursive=True)]
@@ -80,7 +80,7 @@ def _resident(root: psutil.Process) -> list[int]:
     for process in tree:
         try:
             found.append(process.memory_info().rss)
-        except psutil.Error:  # it ended while we looked
+        except psutil.Error:  # it has just ended
             found.append(0)
     return found
 

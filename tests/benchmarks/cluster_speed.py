@@ -1,4 +1,4 @@
-"""Convert on a Dask cluster of one and of two workers, beside the local pool and no workers, in one run.
+"""Convert on a Dask cluster of one and of two workers, with the local pool and without workers, in one run.
 
     python tests/benchmarks/cluster_speed.py [--events 600000] [--export FOLDER] [--workers 1 --workers 2]
 
@@ -48,7 +48,7 @@ print(json.dumps({
 
 
 class Way(NamedTuple):
-    """A way to convert: its name, how many workers it has, and whether these are a cluster's."""
+    """A way to convert: its name, its number of workers, and whether these belong to a cluster."""
 
     name: str
     workers: int
@@ -90,7 +90,7 @@ def _pid() -> int:
 
 
 def measure(way: Way, export: Path, out: Path) -> dict[str, float]:
-    """Convert in one way; the figures of its processes."""
+    """Convert in one way; return the measurements of its processes."""
     if not way.is_cluster:
         figures = _convert(export, out, way.workers, "")
         return {**figures, "workers": figures["pool"]}
@@ -103,13 +103,13 @@ def measure(way: Way, export: Path, out: Path) -> dict[str, float]:
 def _convert(export: Path, out: Path, workers: int, address: str) -> dict[str, float]:
     command = [sys.executable, "-c", CONVERT, str(export), str(out), str(workers), address]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    printed = done.stdout.decode()  # DuckDB draws its progress there, too
+    printed = done.stdout.decode()  # DuckDB draws its progress there too
     figures: dict[str, float] = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
     return figures
 
 
 def digest(folder: Path) -> str:
-    """Return a digest of everything that was written; of Parquet its rows in order."""
+    """Return a digest of all output; for Parquet, of the rows in order."""
     found = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix != ".parquet":
@@ -124,7 +124,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--events", type=int, default=600_000)
-    parser.add_argument("--export", type=Path, help="an export that is there already")
+    parser.add_argument("--export", type=Path, help="an existing export")
     parser.add_argument("--workers", type=int, action="append", help="a cluster of so many; may be repeated")
     options = parser.parse_args()
     ways = [Way("no workers", 0, False), Way("local pool of two", 2, False)]

@@ -184,7 +184,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--events", type=int, action="append", help="records; once for each export")
-    parser.add_argument("--export", type=Path, action="append", help="an export that is there already")
+    parser.add_argument("--export", type=Path, action="append", help="an existing export")
     parser.add_argument("--only", action="append", help="a part of a way's name")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is run")
     options = parser.parse_args()

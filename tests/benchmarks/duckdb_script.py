@@ -63,7 +63,7 @@ TABLES = {
         FROM (SELECT row, unnest(p.messages) AS m, generate_subscripts(p.messages, 1) AS position
             FROM captures) JOIN events USING (row) QUALIFY 1 = row_number() OVER (PARTITION BY
             coalesce(conversation_id, event_id), m.ts ORDER BY message_count DESC, ended_at DESC)""",
-    "conversations": """WITH told AS (
+    "conversations": """WITH reported AS (
             SELECT conversation_id, arg_min(COLUMNS('^(occurred_at|page_url|visitor_id|channel_id)$'),
                     (kind <> 'conversation_started', occurred_at)),
                 arg_max((started_at, ended_at, agent_name, agent_email, origin), (message_count, ended_at))
@@ -82,7 +82,7 @@ TABLES = {
             (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 AS duration_seconds, transcripts, answered_by,
             epoch(list_min([a FOR a IN answers IF a >= asked_at]) - asked_at) AS first_response_seconds,
             was_unanswered, has_feedback, coalesce(COLUMNS('_messages$'), 0)
-        FROM told LEFT JOIN written USING (conversation_id)""",
+        FROM reported LEFT JOIN written USING (conversation_id)""",
     "visitors": """SELECT visitor_id, count(DISTINCT conversation_id) AS conversations, count(*) AS events,
             min(occurred_at) AS first_seen_at, max(occurred_at) AS last_seen_at,
             arg_max(COLUMNS('^(visitor_[^i]|user_|ip_|location)'), occurred_at)

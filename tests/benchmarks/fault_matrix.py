@@ -1,8 +1,8 @@
-"""Ours beside what a user would write: 8,000 events, 100 a request, through one fault after another.
+"""chatlio_kit compared with users' code: 8,000 events, 100 per request, one fault after another.
 
-The witness is the local platform's dataset, read back. For each sender and fault the table says what is not
-in it and nobody told (q, lost quietly), what is not in it and the sender said so (t, lost and told), and what
-stands in it more than once (d, doubled); blank is perfect. aepp and dlt take part where they are installed.
+The judge is the local platform's dataset, read back. For each sender and fault, the table counts events that
+are missing without a report (q, lost quietly), missing and reported (t), and duplicated (d); blank is
+perfect. aepp and dlt take part if they are installed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from chatlio_kit.local_platform import RunningPlatform, running
 
 PER_REQUEST = 100
 ANSWER_WITHIN = 2.0
-"""Seconds that a sender waits for an answer, where it can be told to."""
+"""Seconds that a sender waits for an answer, if this is configurable."""
 PATIENCE = 60.0
-"""Seconds after which a sender counts as one that never returns."""
+"""Seconds after which a sender counts as never returning."""
 VISIBLE_WITHIN = 20.0
 """Seconds for which ours waits for rows to land."""
 _WRONG_MAPPING = "mapping that nulls a required field"
@@ -89,21 +89,21 @@ FAULTS: dict[str, Rules] = {
 
 @dataclass
 class Case:
-    """What a sender is given, and what it says.
+    """The input of a sender, and its report.
 
     Attributes:
-        captures: the events as they were captured.
-        records: the same events as they are sent.
-        connection: where to.
+        captures: the captured events.
+        records: the same events in wire form.
+        connection: the destination.
         server: the platform behind it.
-        told: the ids that the sender reports as not delivered.
+        reported: the ids that the sender reports as undelivered.
     """
 
     captures: Path
     records: list[Record]
     connection: Connection
     server: RunningPlatform
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -113,7 +113,7 @@ class Case:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What names the dataflow."""
+        """The headers that name the dataflow."""
         flow_id = self.connection.history_flow(Kind.FEEDBACK).flow_id
         return {"x-adobe-flow-id": flow_id, "Content-Type": "application/json"}
 
@@ -124,18 +124,18 @@ class Case:
             yield part
 
     def tell(self, records: Iterable[Record]) -> None:
-        """Write down what the sender says is not delivered."""
-        self.told |= {each["event_id"] for each in records}
+        """Record the ids that the sender reports as undelivered."""
+        self.reported |= {each["event_id"] for each in records}
 
 
 def ours(case: Case) -> None:
-    """Stream the frames, and look what landed."""
+    """Stream the frames, and read back what landed."""
     tables = ck.read_export(case.captures).to_tables(quiet=True)
     ck.stream(tables, case.connection, quiet=True).reconcile(wait=VISIBLE_WITHIN)
     with Ledger(case.connection.platform.settings.state) as ledger:
         frame = ledger.as_frame()
     arrived = frame["landed"] & (frame["fate"] == "delivered")
-    case.told = set(frame["event_id"][~arrived])
+    case.reported = set(frame["event_id"][~arrived])
 
 
 def loop(case: Case, *, retries: int) -> None:
@@ -214,7 +214,7 @@ def dlt(case: Case, *, runs: int = 3) -> None:
             if not pipeline.has_pending_data:
                 break
             rows = None
-    case.told = {each["event_id"] for each in case.records} - said
+    case.reported = {each["event_id"] for each in case.records} - said
 
 
 SENDERS: dict[str, Callable[[Case], None] | None] = {
@@ -229,7 +229,7 @@ SENDERS: dict[str, Callable[[Case], None] | None] = {
 
 @dataclass
 class Stage:
-    """A platform with a connection, made once and copied for every cell."""
+    """A platform with a connection, created once and copied for every cell."""
 
     folder: Path
     captures: Path
@@ -237,7 +237,7 @@ class Stage:
 
     @classmethod
     def build(cls, folder: Path, events: int) -> Stage:
-        """Write the captures and make the connection, while nothing faults."""
+        """Write the captures and create the connection, without faults."""
         captures = folder / "captures" / "feedback.ndjson"
         captures.parent.mkdir()
         captures.write_bytes(b"".join(orjson.dumps(_captured(number)) + b"\n" for number in range(events)))
@@ -249,11 +249,11 @@ class Stage:
 
     @property
     def bytes_per_request(self) -> int:
-        """The bytes of a request as large as the others'."""
+        """The size in bytes of a request that matches the others'."""
         return len(orjson.dumps({"messages": self.records[:PER_REQUEST]}))
 
     def play(self, send: Callable[[Case], None], fault: str, rules: Rules) -> tuple[str, float]:
-        """Run one sender through one fault; give what was lost, and the seconds it took."""
+        """Run one sender with one fault; return the losses and the seconds."""
         with tempfile.TemporaryDirectory() as name:
             state = Path(name) / "state"
             shutil.copytree(self.folder, state)
@@ -267,10 +267,10 @@ class Stage:
                 rows = _landed(case)
         missing = {each["event_id"] for each in self.records} - set(rows)
         found = {
-            "q": len(missing - case.told) if returned else 0,
-            "t": len(missing & case.told) if returned else 0,
+            "q": len(missing - case.reported) if returned else 0,
+            "t": len(missing & case.reported) if returned else 0,
             "d": sum(rows.values()) - len(rows),
-            "arrived, but told as lost ": len(case.told & set(rows)) if returned else 0,
+            "arrived, but reported as lost ": len(case.reported & set(rows)) if returned else 0,
         }
         said = ["" if returned else f"never returns, {len(missing):,} missing"]
         said += [f"{key}{count:,}" for key, count in found.items() if count]
@@ -289,7 +289,7 @@ def _captured(number: int) -> Record:
 
 
 class _platform:  # noqa: N801 - reads as a function
-    """A local platform in this process, whose limits do not limit, and the way to it."""
+    """A local platform in this process, without limits, and its URL."""
 
     def __init__(self, state: Path, faults: dict[str, Any] | None = None) -> None:
         self._server = running(
@@ -312,7 +312,7 @@ class _platform:  # noqa: N801 - reads as a function
 
 
 def _within(seconds: float, send: Callable[[], None]) -> bool:
-    """Let a sender work; say whether it returned in time. What it raises is a told loss of its own."""
+    """Run a sender; return whether it returned in time. An exception counts as a reported loss."""
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -330,7 +330,7 @@ def _within(seconds: float, send: Callable[[], None]) -> bool:
 
 
 def _landed(case: Case) -> Counter[str]:
-    """Wait until the platform has worked everything off, and count the dataset's rows by id."""
+    """Wait until the platform has processed everything, and count the dataset's rows by id."""
     while requests.get(f"{case.server.url}/local-platform", timeout=30).json()["waiting"]:
         time.sleep(0.05)
     platform = case.connection.platform
@@ -354,7 +354,9 @@ def main() -> None:
     senders = {name: SENDERS[name] for name in given.sender or SENDERS}
     for name in ("requests", "aepp", "dlt"):
         print(f"{name} {version(name) if importlib.util.find_spec(name) else 'is not installed'}")
-    print(f"{given.events:,} events, {PER_REQUEST} a request; q lost quietly, t lost and told, d doubled\n")
+    print(
+        f"{given.events:,} events, {PER_REQUEST} a request; q lost quietly, t lost and reported, d doubled\n"
+    )
     print("| fault | " + " | ".join(senders) + " |")
     print("| --- |" + " --- |" * len(senders))
     quiet = False

@@ -1,10 +1,10 @@
-"""Damage captures in every form and container, convert them, and compare with what was there before.
+"""Damage captures in every form and container, convert them, and compare with the originals.
 
 Half of the inputs are damaged byte by byte, before or after they are packed; in the other half one record
-gets a value, a key or a nesting that nobody expects. Of every input three things have to hold: no exception;
+gets an unexpected value, key or nesting. For every input, three conditions must hold: no exception;
 ``read = accepted + rejected + duplicates``, each record in one place; and the records that the damage did not
-touch are accepted with exactly the payload they had. What was packed with a checksum is never altered without
-being told.
+touch are accepted with exactly the payload they had. Data with a checksum is never altered without
+a report.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from chatlio_kit.tables import Export, ReadOptions
 RECORDS = 6
 BATCH = 1000
 Spans = list[tuple[int, int]]
-"""Where each record begins and ends in a text."""
+"""The start and end of each record in a text."""
 
 
 @dataclass
@@ -56,11 +56,11 @@ class Input:
     """A damaged file.
 
     Attributes:
-        name: what it is called; it says how it was made.
+        name: its name, which describes its creation.
         content: its bytes.
-        whole: the digests of the payloads that it was made of.
-        untouched: those of them that the damage did not touch.
-        is_sealed: whether a checksum tells that what is read is what was packed.
+        whole: the digests of the original payloads.
+        untouched: the digests of undamaged payloads.
+        is_sealed: True if a checksum protects the contents.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Input:
 
 @dataclass
 class Outcome:
-    """What became of some inputs."""
+    """The outcomes of some inputs."""
 
     inputs: int = 0
     read: int = 0
@@ -83,7 +83,7 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
-        """Add what became of others."""
+        """Add other outcomes."""
         self.inputs += other.inputs
         self.read += other.read
         self.accepted += other.accepted
@@ -174,7 +174,7 @@ _TOKENS = (
 
 
 def _edits(chance: random.Random, length: int) -> Iterator[tuple[int, int, bytes | None]]:
-    """Give stretches and what they become, the last first; None stands for what was there, twice."""
+    """Return edits as spans and replacements, the last first; None repeats the original."""
     count = chance.choice((1, 1, 1, 2, 4))
     for place in sorted((chance.randrange(length) for _ in range(count)), reverse=True):
         match chance.randrange(8):
@@ -189,7 +189,7 @@ def _edits(chance: random.Random, length: int) -> Iterator[tuple[int, int, bytes
             case 5:
                 yield place, min(length, place + chance.randrange(1, 300)), None
             case 6:
-                yield place, length, b""  # cut off
+                yield place, length, b""  # truncated
             case _:
                 yield place, place + 1, chance.choice(b'{}[]",:\\\n0').to_bytes()
 
@@ -197,7 +197,7 @@ def _edits(chance: random.Random, length: int) -> Iterator[tuple[int, int, bytes
 def _damaged(
     chance: random.Random, text: bytes, spans: Spans, *, needs_head: bool = False
 ) -> tuple[bytes, set[int]]:
-    """Damage a text; say which records it touched: both beside a separator, all under a header."""
+    """Damage a text; return the affected records: both next to a separator, all below a header."""
     changed, touched, later = bytearray(text), set[int](), len(text)
     for start, at_most, new in _edits(chance, len(text)):
         end, later = min(at_most, later), start
@@ -226,7 +226,7 @@ _ODD: tuple[Any, ...] = (
 
 
 def _odd(chance: random.Random, record: dict[str, Any]) -> bytes:
-    """Write a record with something in it that nobody expects."""
+    """Write a record with unexpected content."""
     record = deepcopy(record)
     inside: Any = record
     while isinstance(inside, dict | list) and inside and chance.random() < 0.8:
@@ -252,7 +252,7 @@ def _odd(chance: random.Random, record: dict[str, Any]) -> bytes:
 
 
 def make(number: int, seed: int, base: list[dict[str, Any]]) -> Input:
-    """Make one input; the same for the same number and seed."""
+    """Create one input; the same for the same number and seed."""
     chance = random.Random(f"{seed}|{number}")
     records = []
     for place in range(RECORDS):
@@ -305,7 +305,7 @@ def _parquet(records: list[dict[str, Any]]) -> bytes:
 
 
 def check(inputs: list[Input]) -> Outcome:
-    """Convert inputs together, and compare what came out with what went in."""
+    """Convert inputs together, and compare output and input."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as parent:
         folder = Path(parent) / "f"
         folder.mkdir()
@@ -316,8 +316,8 @@ def check(inputs: list[Input]) -> Outcome:
         except Exception:
             if len(inputs) == 1:
                 shown = base64.b64encode(inputs[0].content[:3000]).decode()
-                told = traceback.format_exc().splitlines()[-12:]
-                return Outcome(1, wrong=["\n".join([f"{inputs[0].name} raised:", *told, shown])])
+                reported = traceback.format_exc().splitlines()[-12:]
+                return Outcome(1, wrong=["\n".join([f"{inputs[0].name} raised:", *reported, shown])])
     outcome = Outcome()  # one of them raised: which?
     for each in inputs:
         outcome.add(check([each]))
@@ -373,7 +373,7 @@ def _input_of(file: str) -> str:
 
 
 def read_base() -> list[dict[str, Any]]:
-    """Give good records of several kinds to damage, as envelopes that say everything."""
+    """Return valid records of several kinds, in complete envelopes, to be damaged."""
     with tempfile.TemporaryDirectory() as folder:
         sample = write_sample(Path(folder) / "x", events=200, seed=3)
         lines: list[bytes] = []
@@ -401,7 +401,7 @@ _BASE: list[dict[str, Any]] = []
 
 
 def main() -> None:
-    """Fuzz, and print what became of it all."""
+    """Fuzz, and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=7)

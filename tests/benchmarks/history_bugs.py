@@ -1,7 +1,7 @@
-"""Bugs that are put into the delivery on purpose, and a short history that shows each.
+"""Bugs injected into the delivery, and a short history that exposes each.
 
 The histories here were written by hand. ``soak_histories.py --bugs`` looks for each bug at random and prints
-what it shrinks to; docs/evidence.md says which were found.
+what it shrinks to; docs/evidence.md lists those that were found.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Bug:
     Attributes:
         put_in: a context in which the package has the bug.
         history: the history.
-        shows: what the judge says.
+        shows: the judge's finding.
     """
 
     put_in: Callable[[], Any]

@@ -25,11 +25,11 @@ from chatlio_kit.jobs.backfill import backfill
 
 EVENTS = 9
 SLOW = 0.2
-"""Seconds within which a slow platform gathers messages."""
+"""Seconds in which a slow platform collects messages."""
 HAS_BULK = find_spec("chatlio_kit.delivery.bulk") is not None
-"""Whether the bulk route is there; its two rules wait for it."""
+"""True if the bulk route exists; two rules depend on it."""
 ROUNDS = 6
-"""So often the client may follow its own advice until all is well."""
+"""Maximum number of times that the client may follow its own advice until all is well."""
 FAULTS: dict[str, dict[str, Any]] = {
     "the connection breaks before": {"fault": "reset_before", "count": 1},
     "the answer is lost": {"fault": "reset_after", "count": 2},
@@ -46,7 +46,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 deaths = st.none() | st.tuples(st.sampled_from(INSTANTS), st.integers(0, 6))
 masks = st.sampled_from([2**EVENTS - 1, 2**3 - 1]) | st.integers(1, 2**EVENTS - 1)
 TALLY: Counter[str] = Counter()
-"""What all histories of this process did."""
+"""The totals of all histories in this process."""
 
 
 class Histories(RuleBasedStateMachine):
@@ -62,7 +62,7 @@ class Histories(RuleBasedStateMachine):
         self.has_sent = self.has_loaded = self.is_hiding = False
         TALLY["histories"] += 1
 
-    # What the user does.
+    # The user's actions.
 
     @initialize(mask=masks)
     def begin(self, mask: int) -> None:
@@ -130,7 +130,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.has_loaded)
     @rule(death=deaths, run=st.integers(1, 4))
     def revert_run(self, death: tuple[str, int] | None = None, run: int = 1) -> None:
-        """A bulk run is taken back; a run that was none is refused."""
+        """A bulk run is reverted; a run without batches is refused."""
         self.unhide()
         self.world.settle()
         self.world.landed |= self.world.rows().keys()
@@ -151,7 +151,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.has_sent)
     @rule(death=deaths)
     def replay_gone(self, death: tuple[str, int] | None = None) -> None:
-        """What is gone is to be sent again."""
+        """Gone events are requeued."""
         self._replay_gone(death)
 
     def _replay_gone(self, death: tuple[str, int] | None = None) -> None:
@@ -212,25 +212,25 @@ class Histories(RuleBasedStateMachine):
         world.forgotten |= theirs & known
         world.settled -= world.forgotten
 
-    # What happens to the platform.
+    # Events on the platform.
 
     @rule(fault=st.sampled_from(sorted(FAULTS)))
     def fault(self, fault: str) -> None:
-        """Something begins to go wrong at the streaming endpoint."""
+        """A fault begins at the streaming endpoint."""
         self.world.faults = [FAULTS[fault]]
         self.world.start_platform()
 
     @precondition(lambda self: not self.world.processing_delay)
     @rule()
     def slow(self) -> None:
-        """The platform gathers what comes within some time into one batch."""
+        """The platform collects messages over some time into one batch."""
         self.world.processing_delay = SLOW
         self.world.start_platform()
 
     @precondition(lambda self: self.world.faults or self.world.processing_delay)
     @rule()
     def heal(self) -> None:
-        """Nothing goes wrong any more."""
+        """All faults end."""
         self.world.processing_delay = 0.0
         self.world.faults = []
         self.world.start_platform()
@@ -276,7 +276,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def nothing_forbidden_was_seen(self) -> None:
-        """Check what the wire saw, and what holds at any time."""
+        """Check the wire, and the invariants that always hold."""
         world = self.world
         problems = list(dict.fromkeys(world.violations))
         fates = world.ledger()
@@ -304,7 +304,7 @@ class Histories(RuleBasedStateMachine):
         restart: bool = False,
         may_refuse: bool = False,
     ) -> Any:
-        """Do something that a kill may end; return its result, or None if it was killed or failed."""
+        """Do something that a kill may interrupt; return its result, or None if it was killed or failed."""
         world = self.world
         world.arm(*(death or (None, 0)))
         result = None
@@ -336,7 +336,7 @@ class Histories(RuleBasedStateMachine):
         )
 
     def _check_landed(self, page: Page, before: Counter[str]) -> None:
-        """Landed is a statement about now: about what was there before or came during the read."""
+        """``landed`` refers to the present: rows that were there before the read or arrived during it."""
         now, fates = self.world.rows(), self.world.ledger()
         landed = {name for name, (_, is_landed, _) in fates.items() if is_landed}
         assert before.keys() <= landed | self._unknown(before) <= now.keys(), (
@@ -355,7 +355,7 @@ class Histories(RuleBasedStateMachine):
         return names.keys() - self.world.ledger().keys()
 
     def _absent(self) -> None:
-        """What is in no readable batch may be sent again when the user asks for it."""
+        """Events in no readable batch may be sent again at the user's request."""
         there = self.world.waiting() | self.world.rows().keys()
         self.world.called_back |= self.world.ledger().keys() - there
         self.world.settled &= there

@@ -1,4 +1,4 @@
-"""One delivery that can be killed: real HTTP, real SQLite, and a record of what happened, kept apart from it.
+"""One delivery that can be killed: real HTTP, real SQLite, and a separate record of events.
 
 What a *kill* is here. A killed part does nothing more: from that instant every request of the client, or
 every write of the platform, fails, whatever the program tries in its ``finally`` blocks. The instants are
@@ -9,7 +9,7 @@ every write of the platform, fails, whatever the program tries in its ``finally`
 
 What was committed stays, what was not is rolled back, and requests that other workers have under way reach
 the platform or not, as with SIGKILL. A process that really dies also loses its locks and its memory; here
-the client is thrown away and the platform starts anew on its files. The soak kills real processes as well.
+the client is discarded, and the platform restarts on its files. The soak kills real processes as well.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ INSTANTS = (
 
 
 class Killed(BaseException):
-    """The client does not exist any more."""
+    """An error: the client no longer exists."""
 
 
 class PlatformKilled(sqlite3.OperationalError):
-    """The platform does not exist any more."""
+    """An error: the platform no longer exists."""
 
 
 class Life:
@@ -86,7 +86,7 @@ class Life:
         self._instant, self._left = "", 0
 
     def arm(self, instant: str = "", skip: int = 0, *, shared: list[Life] | None = None) -> None:
-        """Die at this instant, after so many others; without one, do not."""
+        """Die at this instant, after this many others; without an instant, never."""
         self._instant, self._left, self.shared = instant, skip, shared or []
 
     def reach(self, instant: str) -> None:
@@ -192,7 +192,7 @@ class PlatformThread:
         return RunningPlatform(f"http://127.0.0.1:{self.port}", account)
 
     def stop(self) -> None:
-        """End the thread; what a killed platform left is as its last commit left it."""
+        """End the thread; a killed platform's store stays as its last commit left it."""
         if self._thread is not None:
             self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join()
@@ -201,11 +201,11 @@ class PlatformThread:
 
 @dataclass
 class Post:
-    """A request to the streaming endpoint as the wire saw it.
+    """A request to the streaming endpoint, as seen on the wire.
 
     Attributes:
         ids: the events it held.
-        acknowledged: those that a complete answer, which arrived, said were accepted.
+        acknowledged: events that a complete, received answer acknowledged.
     """
 
     ids: list[str]
@@ -213,7 +213,7 @@ class Post:
 
 
 class _Wire(HTTPAdapter):
-    """The client's network: it can be cut at both ends, and it remembers what went through."""
+    """The client's network: it can be cut at both ends, and records the traffic."""
 
     def __init__(self, *sizes: Any, **named: Any) -> None:
         super().__init__(*sizes, **named)
@@ -264,7 +264,7 @@ class Pool:
 
 
 def _captures(version: int) -> Iterator[tuple[str, str, Kind, bytes]]:
-    """Yield id, visitor, kind and line of each event; the ids are by the documented formula, written anew."""
+    """Yield id, visitor, kind and line of each event; the ids follow the documented formula."""
     for number in range(VISITORS):
         visitor = f"0000000{number}-9a34-4e2f-6c18-b2f09d41a7e3"
         conversation = f"0000000{number}-3b6d-4f08-5a91-0d4e6b2f8c13"
@@ -314,13 +314,13 @@ class World:
     """One history: a state folder, a platform, a client, and what was seen of them.
 
     Attributes:
-        accepted: how often the platform accepted each event, by its own log.
-        acknowledged: events that an answer, which arrived, said were accepted.
+        accepted: number of times that the platform accepted each event, by its own log.
+        acknowledged: events that a received answer acknowledged.
         settled: events whose acceptance the client knows; it must not send them again.
         landed: events that the dataset held at some time.
         called_back: events that were absent when the user asked to send what is gone again.
         forgotten: events of people who were forgotten after the ledger knew of them.
-        violations: what was seen and must not be.
+        violations: observations that must not occur.
         kills: how often each sort of process was killed.
     """
 
@@ -360,7 +360,7 @@ class World:
         self.running = self.platform_thread.start(self.state / "local", self.faults, self.processing_delay)
 
     def new_client(self) -> None:
-        """Throw the client away and take a new one."""
+        """Replace the client with a new one."""
         if self.platform is not None:
             self.platform.close()
         self.client = Life(Killed)
@@ -378,7 +378,7 @@ class World:
         platform.arm(when if who in ("platform", "both") else "", skip, shared=shared)
 
     def after(self) -> bool:
-        """Bring back what was killed, and return whether the client was."""
+        """Restart killed processes, and return whether the client was killed."""
         self.arm(None, 0)
         was_client, was_platform = not self.client.is_alive, not self.platform_thread.life.is_alive
         if was_client or was_platform:
@@ -412,10 +412,10 @@ class World:
         self._store.close()
         self.platform_thread.stop()
 
-    # What the wire sees.
+    # Traffic on the wire.
 
     def note(self, body: Any) -> Post:
-        """Note a request that leaves, and what it must not hold."""
+        """Record an outgoing request, and any forbidden content."""
         messages = json.loads(body)
         messages = messages.get("messages", [messages])
         post = Post([message["event_id"] for message in messages])
@@ -434,7 +434,7 @@ class World:
         return post
 
     def hear(self, post: Post, response: requests.Response) -> None:
-        """Note which events an answer acknowledges."""
+        """Record the events that an answer acknowledges."""
         if response.status_code not in (200, 207):
             return
         with suppress(ValueError):
@@ -448,7 +448,7 @@ class World:
             self.acknowledged |= post.acknowledged
             self.settled |= post.acknowledged
 
-    # What the judge reads: the platform's store, and the ledger's file, without the package.
+    # The judge's sources: the platform's store and the ledger's file, read without the package.
 
     def _open_store(self) -> None:
         self._store = sqlite3.connect(self.state / "local" / DATABASE, timeout=30, check_same_thread=False)
@@ -502,7 +502,7 @@ class World:
         self.settle_reverts()
 
     def settle_reverts(self) -> None:
-        """Wait until the platform has reverted what it was asked to: only that takes rows away."""
+        """Wait until the platform has finished its reverts, the only action that removes rows."""
         self._wait_for("reverts", "SELECT 1 FROM resource WHERE kind = 'revert' LIMIT 1")
 
     def _wait_for(self, what: str, query: str) -> None:
@@ -520,7 +520,7 @@ class World:
             self._logged = number
             self.accepted.update(filter(None, names.split("\n")))
 
-    # What happens to the platform from outside.
+    # External changes to the platform.
 
     def batches(self) -> list[str]:
         """Return the successful batches, oldest first."""
@@ -556,7 +556,7 @@ class World:
                 {"moved": 3 * HOUR},
             )
 
-    # What the client is given.
+    # Input of the client.
 
     def frames(self, wanted: dict[str, int]) -> Tables:
         """Return the frames of events, each in its version; the same object for the same events."""
@@ -612,7 +612,7 @@ def _planned(_platform: Platform, _name: str, **_options: Any) -> Any:
 
 @cache
 def pool() -> tuple[Pool, PlatformThread]:
-    """Make the pool and the platform's thread, once for a process."""
+    """Create the pool and the platform's thread, once per process."""
     folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-histories-"))
     thread = PlatformThread()
     state = folder / "state"

@@ -9,7 +9,7 @@ decorated functions (here nearly every public function, every property and every
 of modules (here the ledger's SQL). This driver imports the libraries once and forks; the child imports the
 package with one module changed. Processes that a test itself starts import the unchanged package.
 
-Texts are not changed, except SQL: a message in other words is no fault.
+Strings are not changed, except SQL: rewording a message is not a fault.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SEED = 21
 TIMEOUT_FACTOR = 5.0
 LEAST_TIMEOUT = 60.0
 
-_CASES = "tests/delivery/test_histories.py::test_a_history_that_is_kept_as_a_case"
+_CASES = "tests/delivery/test_histories.py::test_a_recorded_history"
 _LEDGER = (
     "tests/delivery/test_ledger_lists.py", "tests/delivery/test_ledger.py",
     "tests/delivery/test_reconcile.py", "tests/test_trace.py", "tests/delivery/test_ledger_damage.py",
@@ -139,7 +139,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: ``killed`` by a test, ``timeout``, or ``survived``."""
+    """The outcome of a mutant: ``killed`` by a test, ``timeout``, or ``survived``."""
 
     mutant: Mutant
     outcome: str
@@ -278,7 +278,7 @@ def warm_up() -> None:
 
 
 def run(tests: Sequence[str], mutant: Mutant | None, timeout: float) -> tuple[str, str, float]:
-    """Run tests in a fork with a mutant; return what became of it, the test that failed, and the seconds."""
+    """Run tests in a fork with a mutant; return its outcome, the failed test, and the seconds."""
     started = time.monotonic()
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Every notebook with other parameters, in a kernel of its own: seconds and peak memory of each.
+"""Run every notebook with other parameters in its own kernel; print seconds and peak memory of each.
 
 ``python tests/benchmarks/notebooks_at_length.py [EVENTS]``: a larger export with bad records, a platform with
 faults, bare captures whose kind and time two parameters say, and an export of EVENTS (100,000 by default).
@@ -38,7 +38,7 @@ _LOOK_SECONDS = 0.1
 
 
 def run(path: Path, parameters: dict[str, Any]) -> tuple[float, float]:
-    """Run a notebook with other parameters; give seconds and the peak of its processes' memory in MB."""
+    """Run a notebook with other parameters; return seconds and the peak memory of its processes in MB."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
@@ -77,7 +77,7 @@ def _peak() -> Iterator[list[float]]:
 
 
 def bare(folder: Path, captures: Path) -> Path:
-    """Write the payloads of conversations that started, without what stood around them."""
+    """Write the bare payloads of conversation starts, without envelopes."""
     folder.mkdir()
     with (folder / "hooks.ndjson").open("w") as out:
         for file in sorted((captures / "conversation_started").glob("*")):

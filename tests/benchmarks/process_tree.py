@@ -68,12 +68,12 @@ def measure(command: Sequence[str], rest: float = _REST) -> Cost:
 def _tree(root: psutil.Process) -> list[psutil.Process]:
     try:
         return [root, *root.children(recursive=True)]
-    except psutil.Error:  # it ended while we looked
+    except psutil.Error:  # it has just ended
         return []
 
 
 def _resident(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
-    except psutil.Error:  # it ended while we looked
+    except psutil.Error:  # it has just ended
         return 0

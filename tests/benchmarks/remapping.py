@@ -1,4 +1,4 @@
-"""A mapping changed on the platform behind our back, as a slip in the screens may."""
+"""A mapping changed externally on the platform, as by a mistake in the user interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chatlio_kit.connection import Connection
 
 
 def remap_ids(connection: Connection, kind: Kind, id_source: str) -> None:
-    """Let a history mapping make ``_id`` of an expression, and wait until its dataflow is ready again."""
+    """Make a history mapping compute ``_id`` from an expression, and wait until its dataflow is ready."""
     platform, flow = connection.platform, connection.history_flow(kind)
     body = platform.mapping_sets.get(flow.mapping_set_id)
     is_attribute = id_source == "event_id"

@@ -1,9 +1,9 @@
-"""Read files that are one thing over and over, in two sizes: does the time grow as the file does?
+"""Read files that repeat one item, in two sizes, to check that time grows linearly with size.
 
     python tests/benchmarks/repeat_speed.py [--size 400000]
 
-Each thing stands alone, in arrays, among good records and in a table, once in files of the given size and
-once in files of a quarter of it. Of every thing the file is printed that took longest.
+Each item occurs alone, in arrays, among valid records and in a table, in files of the given size and in files
+of a quarter of it. For every item, the slowest file is printed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ THINGS: tuple[bytes, ...] = (
 SHARE = 4
 ROUNDS = 3
 FAST = 0.05
-"""What takes less seconds says nothing."""
+"""Durations below this many seconds are not compared."""
 _GOOD = (
     b'{"receivedAt":"2024-03-11T08:59:43.250Z","kind":"conversation_started","payload":{"visitor":{},'
     b'"message":"Hi","conversationUUID":"%08x-3b6d-4f08-5a91-0d4e6b2f8c13"}}'
@@ -33,7 +33,7 @@ _GOOD = (
 
 
 def files(thing: bytes, size: int) -> Iterator[tuple[str, bytes]]:
-    """Give files of about a size that hold a thing over and over."""
+    """Return files of about a given size that repeat one item."""
     many = thing * (size // len(thing))
     first, last = _GOOD % 1, _GOOD % 2
     yield "alone", many
@@ -52,12 +52,12 @@ def files(thing: bytes, size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def least(content: bytes) -> float:
-    """Give the best of a few rounds."""
+    """Return the best of a few rounds."""
     return min(seconds(content) for _ in range(ROUNDS))
 
 
 def seconds(content: bytes) -> float:
-    """Read a file's records; give the time that the processor took."""
+    """Read a file's records; return the processor time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Read a Slack export beside another reader of such exports: the same zip, the same run, a process each.
+"""Read a Slack export with chatlio_kit and with another reader: same zip, same run, separate processes.
 
     python tests/benchmarks/slack_speed.py [--members 100000] [--messages 10] [--only chatlio]
 
@@ -68,7 +68,7 @@ PEER = "slack-export-viewer"
 
 
 def write_export(path: Path, members: int, messages: int) -> Path:
-    """Write an export of so many chats, each one channel of one day."""
+    """Write an export of this many chats, each in one channel on one day."""
     entries = []
     with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as archive:
         for number in range(members - 2):

@@ -2,7 +2,7 @@
 
 Half of the kills come after a random time, half at a random call of batch ingestion or Catalog, before it is
 made or before its answer is used. At the end every event is in the dataset once, the page is right, and the
-runs that loaded batches are taken back, after which the dataset is empty. Files are small, so that there are
+runs that loaded batches are reverted, after which the dataset is empty. Files are small, so that there are
 many batches.
 """
 
@@ -91,7 +91,7 @@ class Load:
             local_platform.running(folder / "local", enabling_delay=0.02) as server,
             Platform(settings_of(server, folder)) as platform,
         ):
-            plan_connection(platform, quiet=True).apply(quiet=True)  # creating it is not what is soaked here
+            plan_connection(platform, quiet=True).apply(quiet=True)  # creation is not under test here
         options = Options(faults={"seed": 7, "faults": faults}, processing_delay=0.02)
         self.server = local_platform.ensure_running(folder / "local", idle=3600, options=options)
 
@@ -106,7 +106,7 @@ class Load:
         return process.wait() == -signal.SIGKILL
 
     def finish(self) -> tuple[dict[str, Any], int]:
-        """Run to the end, again where faults struck too often; return the page, and how many runs it took."""
+        """Run to the end, repeating after too many faults; return the page and the number of runs."""
         for runs in range(1, MOST_RUNS + 1):
             done = subprocess.run(self.command, capture_output=True, check=False)
             if not done.stdout:
@@ -124,7 +124,7 @@ class Load:
             return Counter(row["_id"] for row in stored_rows(platform, dataset_id, ["_id"], []))
 
     def revert_all(self) -> list[dict[str, Any]]:
-        """Take every run with loaded batches back, and return what became of each."""
+        """Revert every run with loaded batches, and return the results."""
         with Ledger(self.state) as ledger:
             query = "SELECT DISTINCT run FROM lot WHERE state = ? ORDER BY run"
             runs = [run for (run,) in ledger.fetch_all(query, (str(LotState.LOADED),))]
@@ -141,7 +141,7 @@ class Load:
 def soak(
     folder: Path, *, events: int, seed: int, file_bytes: int, moments: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Kill a load at these moments, bring it to its end, revert it, and return what was found."""
+    """Kill a load at these moments, finish it, revert it, and return the findings."""
     sample = write_sample(folder / "captures", events=events, seed=seed)
     load = Load(folder / "state", sample.path, file_bytes, FAULTS)
     try:
@@ -173,7 +173,7 @@ def soak(
 
 
 def is_right(found: dict[str, Any]) -> bool:
-    """Whether nothing was lost or doubled, the page is right, and everything was taken back."""
+    """Return whether nothing was lost or duplicated, the page is right, and everything was reverted."""
     zeros = (
         "lost",
         "doubled",
@@ -187,7 +187,7 @@ def is_right(found: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    """Kill, go on, compare, revert, and print a table."""
+    """Kill, continue, compare, revert, and print a table."""
     if sys.argv[1:2] == ["--child"]:
         captures, state, file_bytes, *die_at = sys.argv[2:]
         child(captures, state, int(file_bytes), int(die_at[0]) if die_at else None)

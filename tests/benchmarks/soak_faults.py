@@ -1,7 +1,8 @@
-"""A long backfill through a platform that faults one request in five, in every way it knows.
+"""A long backfill through a platform that fails one request in five, in every known way.
 
-It prints what struck how often, and checks: everything landed, the page and its exit code are right, and what
-stands twice in the lake comes from requests whose answer was lost or incomplete, and is counted in the page.
+It prints the number of each fault, and checks that everything landed, that the page and its exit code are
+right, and that duplicates in the lake come from requests whose answer was lost or incomplete, and are
+counted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from chatlio_kit.local_platform import Logged, Options, read_log
 from chatlio_kit.samples import write_sample
 
 PER_REQUEST = 120_000
-"""Bytes: smaller requests than usual, so that every fault strikes often."""
+"""Maximum request size in bytes: smaller than usual, so that every fault occurs often."""
 MOST_RUNS = 5
 
 FAULTS: list[dict[str, Any]] = [
@@ -59,12 +60,12 @@ FAULTS: list[dict[str, Any]] = [
 
 
 def main() -> None:
-    """Send, compare with what the platform says that it did, and print both."""
+    """Send, compare with the platform's own record, and print both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    wire.READ_TIMEOUT = 3.0  # shorter than what hangs
+    wire.READ_TIMEOUT = 3.0  # shorter than a hung request
     run.pack = partial(pack, limit=PER_REQUEST)
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
@@ -74,15 +75,15 @@ def main() -> None:
         options = Options(faults=faults, messages_per_second=1e6)
         started = time.monotonic()
         exits: list[int] = []
-        untold = 0
+        unreported = 0
         try:
             server = local_platform.ensure_running(state / "local", idle=3600, options=options)
             with Platform(settings_of(server, state)) as platform:
-                # a token may run out twice in a row while rows are read back: the page says to look again
+                # a token may expire twice in a row while rows are read back: the page advises another read
                 while not exits or (exits[-1] in (FAILED, UNCONFIRMED) and len(exits) < MOST_RUNS):
                     page = backfill([sample.path], platform, wait=900, quiet=True)
                     exits.append(page.exit_code)
-                    untold += page.unanswered
+                    unreported += page.unanswered
                     print(page, end="\n\n", flush=True)
             log = read_log(state / "local")
         finally:
@@ -91,7 +92,7 @@ def main() -> None:
             frame = ledger.as_frame()
     _report(given.events, log, exits, time.monotonic() - started)
     accepted = Counter(name for each in log for name in each.accepted)
-    told_once = Counter(name for each in log if each.is_acknowledged for name in each.accepted)
+    reported_once = Counter(name for each in log if each.is_acknowledged for name in each.accepted)
     landed = set(frame["event_id"][frame["landed"]])
     doubled = sum(accepted.values()) - len(accepted)
     arrived = page.arrived
@@ -102,10 +103,10 @@ def main() -> None:
         "the last run ended with exit code 0": exits[-1] == 0,
         "the page's total is right": page.as_dict()["total"]
         == {"delivered": given.events, "dead_lettered": 0, "pending": 0, "landed": given.events},
-        "nothing was sent again whose acceptance was told": max(told_once.values()) == 1,
+        "nothing was sent again whose acceptance was reported": max(reported_once.values()) == 1,
         "the page counts the lake's repeated rows": arrived is not None
         and arrived.lake_duplicates == doubled,
-        "they are no more than the page warned of": doubled <= untold,
+        "they are no more than the page warned of": doubled <= unreported,
     }
     for check, holds in checks.items():
         print(f"{'yes' if holds else 'NO '}  {check}")
@@ -114,7 +115,7 @@ def main() -> None:
 
 
 def _connect(state: Path) -> None:
-    """Make the connection while nothing faults: creating is not what is soaked here."""
+    """Create the connection without faults, because creation is not under test here."""
     with (
         local_platform.running(state / "local", enabling_delay=0.05) as server,
         Platform(settings_of(server, state)) as platform,

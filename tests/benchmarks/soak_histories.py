@@ -1,4 +1,4 @@
-"""Many random histories of the delivery; see `history_machine`. One that fails shrinks to a few lines."""
+"""Many random histories of the delivery; see `history_machine`. A failing history shrinks to a few lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = 8
 
 
 def run_histories(count: int, first_seed: int, *, shrink: bool = True) -> Counter[str]:
-    """Run so many histories in chunks, each with a seed of its own, and return what they did."""
+    """Run this many histories in chunks, each with its own seed, and return their totals."""
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
     number = first_seed
     while TALLY["histories"] < count:
@@ -39,7 +39,7 @@ def run_histories(count: int, first_seed: int, *, shrink: bool = True) -> Counte
 
 
 def find_bugs(histories: int, names: list[str]) -> bool:
-    """Put in each bug, look for it at random, print what it shrinks to, and return whether all were found."""
+    """Inject each bug, search at random, print the shrunk history, and return whether all were found."""
     chosen = settings(
         max_examples=histories,
         stateful_step_count=STEPS,
@@ -63,7 +63,7 @@ def find_bugs(histories: int, names: list[str]) -> bool:
 
 
 def main() -> None:
-    """Run the histories in several processes, and print what they did."""
+    """Run the histories in several processes, and print their totals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--histories", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2)

@@ -1,8 +1,8 @@
-"""SIGKILL at random moments of one backfill, then to the end: nothing lost, the totals of a quiet run.
+"""SIGKILL at random moments of one backfill, then run to the end: nothing is lost, the totals are right.
 
 The moments are spread over the whole of it: some while a run starts and converts, most while it sends (after
-a random number of requests), some while it reads back. What stands twice in the lake is compared with what
-was in flight at each kill: accepted by the platform, and not yet written down as delivered.
+a random number of requests), some while it reads back. Duplicates in the lake are compared with
+the records in flight at each kill: accepted by the platform, but not yet recorded as delivered.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ class Backfill:
         local_platform.ensure_running(folder / "local", idle=3600, options=Options(faults={}))
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start a run that will not see its end."""
+        """Start a run that will be killed."""
         return subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def finish(self) -> tuple[int, dict[str, Any], float]:
-        """Run to the end; give exit code, page and seconds."""
+        """Run to the end; return exit code, page and seconds."""
         started = time.monotonic()
         done = subprocess.run(self.command, capture_output=True, check=False)
         return done.returncode, orjson.loads(done.stdout), time.monotonic() - started
 
     def requests(self) -> int:
-        """How many requests the platform has answered so far."""
+        """Return the number of requests that the platform has answered so far."""
         with closing(sqlite3.connect(self.state / "local" / "platform.sqlite3", timeout=60)) as store:
             return int(store.execute("SELECT coalesce(max(number), 0) FROM fault_log").fetchone()[0])
 
     def unknown(self) -> int:
-        """How many acceptances of the platform are not written down in the ledger."""
+        """Return the number of accepted events that are not recorded in the ledger."""
         accepted = sum(len(each.accepted) for each in read_log(self.state / "local"))
         ledger = self.state / "ledger.db"
         if not ledger.exists():
@@ -69,7 +69,7 @@ class Backfill:
 
 
 def kill(backfill: Backfill, chance: random.Random, *, requests: int | None) -> bool:
-    """Start a run and kill it after some requests more, or some seconds; say whether it was still alive."""
+    """Start a run and kill it after some more requests or seconds; return whether it was still alive."""
     process = backfill.start()
     if requests is None:
         moment = time.monotonic() + chance.uniform(0.5, 6.0)
@@ -84,12 +84,12 @@ def kill(backfill: Backfill, chance: random.Random, *, requests: int | None) -> 
     alive = process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(0.5)  # what the platform was reading it still accepts
+    time.sleep(0.5)  # the platform still accepts the request that it was reading
     return alive
 
 
 def main() -> None:
-    """Kill, go on, compare, and print a table."""
+    """Kill, continue, compare, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--kills", type=int, default=50)

@@ -1,9 +1,9 @@
-"""Validate and split good rows from bad ones, beside pandera's bare lazy validation of the same columns.
+"""Split valid and invalid rows, compared with pandera's bare lazy validation of the same columns.
 
     python tests/benchmarks/split_speed.py [--rows 1000000]
 
 The frame is the table ``events``; the 15 of its columns that have rules are checked. One row in a hundred is
-bad. Pandera alone says which values failed; ours also names each fault and gives two frames.
+bad. Pandera alone lists the failed values; ours also names each fault and returns two frames.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROUNDS = 3
 
 
 def frame_of(rows: int) -> pd.DataFrame:
-    """Build a frame of that many events, one in a hundred with a bad address."""
+    """Build a frame of this many events, one in a hundred with an invalid address."""
     with tempfile.TemporaryDirectory() as folder:
         sample = write_sample(Path(folder) / "sample", events=5000)
         events = Export([sample.path], ReadOptions()).to_tables(quiet=True).events
@@ -41,13 +41,13 @@ def frame_of(rows: int) -> pd.DataFrame:
 
 
 def bare(frame: pd.DataFrame) -> None:
-    """Let pandera validate the ruled columns, lazily."""
+    """Validate the columns with rules lazily with pandera."""
     with suppress(SchemaErrors):
         schema("events").select_columns(RULED).validate(frame[RULED], lazy=True)
 
 
 def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tell every fault, and give the good rows and the bad ones."""
+    """Return every fault, the valid rows and the invalid rows."""
     is_bad = np.zeros(len(frame), dtype=bool)
     is_bad[[failure.row for failure in failures("events", frame)]] = True
     ruled = frame[RULED]
@@ -55,7 +55,7 @@ def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def seconds(work: Callable[[pd.DataFrame], object], frame: pd.DataFrame) -> float:
-    """Give the best of a few rounds."""
+    """Return the best of a few rounds."""
     taken = []
     for _ in range(_ROUNDS):
         begun = time.perf_counter()

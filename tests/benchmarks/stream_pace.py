@@ -1,9 +1,9 @@
-"""The pace of sending from frames, ledger on: unpaced, held to a pace, and a million events.
+"""The pace of sending from frames with a ledger: without a limit, limited, and with a million events.
 
-The sink answers at once, or after a latency, in a process of its own; each measurement has a process of its
-own too, so that its CPU seconds and its peak memory are the sender's alone. Everything goes through ``Run``
+The sink answers immediately or after a latency, in a separate process; each measurement also has its own
+process, so that its CPU seconds and peak memory are the sender's alone. Everything goes through ``Run``
 and ``stream``; the connection is a real one of the local platform, whose dataflows' inlets are the sink.
-Beside it stands the plain loop that a user would write: ``to_dict``, ``json.dumps``, ``requests.post``.
+It is compared with the plain loop that a user would write: ``to_dict``, ``json.dumps``, ``requests.post``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 class Sink(asyncio.Protocol):
-    """Takes everything with a success element for each message, and notes when how many came."""
+    """A sink that accepts everything with a success element per message, and records times and counts."""
 
     def __init__(self, latency: float, seen: list[tuple[float, int]]) -> None:
         self._latency = latency
@@ -59,11 +59,11 @@ class Sink(asyncio.Protocol):
         self._missing = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember whom to answer."""
+        """Remember the transport for answers."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Gather a request; one follows the other on a connection."""
+        """Collect a request; requests follow one another on a connection."""
         if not self._missing:
             head, _, data = data.partition(b"\r\n\r\n")
             lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
@@ -84,7 +84,7 @@ def _answer(count: int) -> bytes:
 
 
 def serve_sink(latency: float, pipe: Pipe) -> None:
-    """Serve until the other end asks what was seen."""
+    """Serve until the other end requests the record."""
 
     async def work() -> None:
         loop, seen = asyncio.get_running_loop(), list[tuple[float, int]]()
@@ -98,7 +98,7 @@ def serve_sink(latency: float, pipe: Pipe) -> None:
 
 @contextmanager
 def sink(latency: float) -> Iterator[tuple[str, list[tuple[float, int]]]]:
-    """Run a sink; give its URL, and fill in what it has seen when the block ends."""
+    """Run a sink; yield its URL, and fill in its record at the end of the block."""
     here, there = SPAWN.Pipe()
     process = SPAWN.Process(target=serve_sink, args=(latency, there))
     process.start()
@@ -113,7 +113,7 @@ def sink(latency: float) -> Iterator[tuple[str, list[tuple[float, int]]]]:
 
 @contextmanager
 def connected(state: Path, url: str) -> Iterator[Connection]:
-    """Connect to a local platform, and let the dataflows' data go to the sink."""
+    """Connect to a local platform, and redirect the dataflows' data to the sink."""
     server = ensure_running(state / "local")
     try:
         with Platform(settings_of(server, state)) as platform:
@@ -127,7 +127,7 @@ def connected(state: Path, url: str) -> Iterator[Connection]:
 
 
 def pieces(frames: Frames, count: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Give so many events, the frames again and again, each round under ids of its own.
+    """Yield this many events by repeating the frames, with new ids in each round.
 
     New ids are drawn in one go, so that they cost next to nothing beside what is measured.
     """
@@ -151,7 +151,7 @@ def _new_ids(count: int) -> pa.Array:
 
 
 def from_pieces(folder: Path, count: int, pace: float | None, latency: float) -> Facts:
-    """Send so many events piece by piece, as a backfill does; timed until the last answer is written down."""
+    """Send this many events piece by piece, as a backfill does; timed until the last answer is recorded."""
     frames: Frames = pickle.loads((folder / "frames.pickle").read_bytes())  # noqa: S301 - written above
     with (
         sink(latency) as (url, seen),
@@ -184,7 +184,7 @@ def from_pieces(folder: Path, count: int, pace: float | None, latency: float) ->
 def from_tables(folder: Path, pace: float) -> Facts:
     """Send tables with ``stream``, which validates them again and looks for repeated events.
 
-    Whoever has tables has validated some in the same process, so the validator is loaded before.
+    A process with tables has already validated some, so the validator is loaded beforehand.
     """
     tables: Tables = pickle.loads((folder / "tables.pickle").read_bytes())  # noqa: S301 - written above
     revalidate(tables.events[:1], tables.messages[:0])
@@ -228,7 +228,7 @@ def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., An
 
 
 def _seen(seen: list[tuple[float, int]]) -> Facts:
-    """Give the mean from first to last request, and the fullest second there was."""
+    """Return the mean from first to last request, and the maximum in any second."""
     window: deque[tuple[float, int]] = deque()
     within = worst = 0
     for moment, count in sorted(seen):
@@ -247,7 +247,7 @@ def _work(pipe: Pipe, done: Event, function: Callable[..., Facts], *values: Any)
 
 
 def measured(function: Callable[..., Facts], *values: Any) -> Facts:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     here, there = SPAWN.Pipe()
     done = SPAWN.Event()
     process = SPAWN.Process(target=_work, args=(there, done, function, *values))

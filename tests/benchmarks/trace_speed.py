@@ -1,4 +1,4 @@
-"""Trace single events among a million: how long does one look-up take, and the whole command?
+"""Trace single events among a million: duration of a look-up and of the whole command.
 
     python tests/benchmarks/trace_speed.py [--events 1000000] [--work FOLDER]
 
@@ -29,7 +29,7 @@ from chatlio_kit.tables.arrow import frame_of
 CHUNK = 50_000
 REQUEST = 450
 REFUSED = 10_000
-"""Of so many events one is refused."""
+"""One in this many events is refused."""
 
 
 def fill(tables: Path, state: Path) -> None:
@@ -67,7 +67,7 @@ def fill(tables: Path, state: Path) -> None:
 
 
 def examples(tables: Path) -> dict[str, str]:
-    """Return something of each sort from the middle of the tables."""
+    """Return an example of each type from the middle of the tables."""
     columns = [
         "event_id",
         "kind",

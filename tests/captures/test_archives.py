@@ -115,7 +115,7 @@ def test_nothing_in_a_tar_leads_anywhere(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.tar", "outside"]
 
 
-def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
+def test_a_truncated_tar_keeps_earlier_records(tmp_path: Path) -> None:
     """Truncated in a member, between members or in compression: one rejection, and all records before it."""
     lines = b"".join(b'{"n": %d}\n' % number for number in range(3000))
     whole = _files({"a": lines, "b": lines})
@@ -134,7 +134,7 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
 
 
 def test_tars_in_a_row_are_read(tmp_path: Path) -> None:
-    """What follows the end mark of one tar is read as the next."""
+    """Data after the end mark of a tar is read as the next tar."""
     (tmp_path / "a.tar").write_bytes(_files({"a": LINE}) + _files({"b": LINE * 2}))
     assert _read(tmp_path / "a.tar")[:2] == ({"a.tar!a": 1, "a.tar!b": 2}, [])
 
@@ -196,7 +196,7 @@ def test_thousands_of_notes_are_one(tmp_path: Path) -> None:
 
 
 def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
-    """What is read of a file that is being written is counted, and the note says what to do."""
+    """The records read from a file that is being written are counted, and the note gives the next step."""
     path = tmp_path / "a"
     path.write_bytes(LINE * 2)
     captures = Captures([path])

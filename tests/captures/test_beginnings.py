@@ -80,7 +80,7 @@ def test_a_table_stays_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 7, 65_000, 1 << 16, (1 << 20) + 1, MOST_BYTES + 5])
-def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> None:
+def test_nuls_before_captures_are_skipped(tmp_path: Path, count: int) -> None:
     """A log that was truncated while being written starts with NULs: its captures are read, with a note."""
     for content in (NDJSON, b"[" + b",\n".join(LINES) + b"]", b"payload,k\n" + b'"{""n"": 1}",2\n' * 50):
         records, rejected, notes = _read(tmp_path, bytes(count) + content)
@@ -90,7 +90,7 @@ def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> Non
 
 
 @pytest.mark.parametrize("count", [16, 65_000, MOST_BYTES + 5])
-def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, count: int) -> None:
+def test_nuls_between_captures_cost_at_most_one_line(tmp_path: Path, count: int) -> None:
     """NULs at the edge of a line cost nothing; NULs within a line end it, and the next capture is read."""
     nuls = bytes(count)
     records, rejected, notes = _read(tmp_path, NDJSON + nuls + NDJSON + nuls)
@@ -102,9 +102,7 @@ def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, co
 
 
 @pytest.mark.parametrize("size", [3, 50, 1000])
-def test_where_blocks_end_changes_nothing_about_nuls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_block_ends_do_not_affect_nuls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Runs that span blocks are read as one."""
     content = (
         bytes(33) + NDJSON + b"x" + bytes(40) + b"\n" + bytes(5) + b"\n" + bytes(2) + LINES[1] + bytes(20)
@@ -117,7 +115,7 @@ def test_where_blocks_end_changes_nothing_about_nuls(
     assert [raw for _, raw in expected[0]] == [*LINES, b"x", b"\0", LINES[1], LINES[2]]
 
 
-def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
+def test_an_array_is_read_after_blank_lines(tmp_path: Path) -> None:
     """Any number of blank lines is skipped."""
     records, rejected, _ = _read(tmp_path, b"\n" * 2_000_000 + b"[" + b",\n".join(LINES) + b"]")
     assert ([raw for _, raw in records], rejected) == (LINES, [])
@@ -164,7 +162,7 @@ def test_a_page_of_any_size_is_read(tmp_path: Path, form: str) -> None:
     assert [json.loads(raw) for _, raw in records[words:]] == ENTRIES
 
 
-def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
+def test_a_truncated_page_keeps_its_captures(tmp_path: Path) -> None:
     """The captures before the end are read, on long and short pages; one rejection reports the end."""
     for count, indent in ((16_000, None), (16_000, 1), (30, 1)):
         text = json.dumps({"log": {"entries": ENTRIES[:count]}}, indent=indent)
@@ -173,7 +171,7 @@ def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
         assert rejected == [(count, "unreadable")]
 
 
-def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
+def test_only_the_damaged_capture_of_a_long_page_is_rejected(tmp_path: Path) -> None:
     """The captures next to it are read, and those of the page after it too."""
     parts = [json.dumps(entry) for entry in ENTRIES]
     parts[9_000] = parts[9_000][:200] + "}"
@@ -184,7 +182,7 @@ def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
     assert [rejection.reason for rejection in tables.rejections] == ["not_json"]
 
 
-def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
+def test_a_key_that_is_not_a_string_is_damage(tmp_path: Path) -> None:
     """An object or a list in place of a key costs its record, wherever pages are detected."""
     for key in (b'{"b": 1}', b"[1]"):
         bad = b"{" + key + b': [{"c": 2}]}'
@@ -193,7 +191,7 @@ def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
             assert (records, rejected) == ([(1, b'{"a": 1}'), (2, bad), (3, b'{"a": 2}')], [])
 
 
-def test_a_long_object_that_is_no_page_is_too_large(tmp_path: Path) -> None:
+def test_a_long_object_that_is_not_a_page_is_too_large(tmp_path: Path) -> None:
     """An object that lists nothing where pages do, or has a payload, stays one oversized record."""
     elements = ", ".join([f'{{"x": "{"y" * 100_000}"}}'] * 200)
     for head in ('{"payload": 1, "data": [', '{"messages": [', '{"data": [1, '):

@@ -49,7 +49,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("names", SPELLINGS)
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
-def test_keys_are_read_however_they_are_spelt(
+def test_keys_are_read_in_any_spelling(
     tmp_path: Path, offline: Payload, expected: Payload, names: tuple[str, ...], form: str
 ) -> None:
     """The same capture has the same event id, however its keys are spelled."""
@@ -86,7 +86,7 @@ def test_keys_that_contradict_one_another_are_not_read(tmp_path: Path, offline: 
     assert tables.findings.unread == {"widgetId": 1, "widget_id": 1}
 
 
-def test_what_was_not_read_is_reported_and_can_be_named(
+def test_unread_keys_are_reported_and_can_be_named(
     tmp_path: Path, offline: Payload, expected: Payload
 ) -> None:
     """A key next to the payload is in the report and in a note; with --fields it is read."""
@@ -144,7 +144,7 @@ def test_values_among_a_payload_s_own_fields_are_read(
         ({"receivedAt": AT, "kind": "chat"}, "kind_unknown", 'kind is "chat"'),
     ],
 )
-def test_a_sentence_never_advises_what_is_there(
+def test_a_message_advises_no_existing_setting(
     tmp_path: Path, conversation: Payload, more: Payload, reason: str, words: str
 ) -> None:
     """A meaningless time or kind in a record is named, together with the option that would read it."""
@@ -171,7 +171,7 @@ def test_the_advice_about_a_time_works(tmp_path: Path, conversation: Payload) ->
     assert tables.rejected.empty
 
 
-def test_times_without_an_offset_are_what_the_user_says(tmp_path: Path, conversation: Payload) -> None:
+def test_times_without_an_offset_follow_the_option(tmp_path: Path, conversation: Payload) -> None:
     """One option covers a whole record: its time of arrival, and the times in its payload."""
     conversation["visitor"]["createdAt"] = "2024-03-11 08:00:00.5"
     records = [
@@ -223,7 +223,7 @@ def test_a_payload_in_text_is_found_by_itself(
     pd.testing.assert_frame_equal(found.drop(columns="source_file"), expected.drop(columns="source_file"))
 
 
-def test_a_text_that_holds_no_payload_is_reported(tmp_path: Path) -> None:
+def test_a_string_without_a_payload_is_reported(tmp_path: Path) -> None:
     """The message says what is read, and which option names another path."""
     for text, reason in (
         ("eyJub3QganNvbg==", "not_an_object"),

@@ -68,7 +68,7 @@ PARQUET: dict[str, Callable[[], tuple[bytes, list[str]]]] = {
         _parquet(pa.table({"payload": pa.nulls(20_000_000, pa.int8())}), row_group_size=20_000_000),
         ["too_large"],
     ),
-    "bytes of one length that are not there": lambda: (
+    "missing bytes of one length": lambda: (
         _parquet(pa.table({"payload": pa.nulls(1000, pa.binary(1_000_000))})), []
     ),
 }  # fmt: skip
@@ -103,7 +103,7 @@ def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
         assert reported["read"] in (400, 1000)
 
 
-def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
+def test_a_large_valid_parquet_file_is_read_entirely(tmp_path: Path) -> None:
     """Long strings, lists, nulls and repeated values in an honest table are all read, in every row."""
     rows = [
         {"payload": json.dumps({"n": number, "text": "word " * 300}), "kind": "feedback", "none": None,
@@ -120,7 +120,9 @@ def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pack", [bz2.compress, lzma.compress, lambda content: pa.compress(content, codec="zstd", asbytes=True)]
 )
-def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_reading_of_a_decompression_bomb_stops_partway(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
     """A file of a few kB that expands to 25 MB of lines is given up partway; the records before are kept."""
     line = b'{"n": 1, "text": "' + b"x" * 980 + b'"}\n'
     (tmp_path / "a").write_bytes(pack(line * 25_000))

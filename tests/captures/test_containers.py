@@ -145,7 +145,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
     assert not (tmp_path.parent / "etc").exists()
 
 
-def test_members_of_one_name_stay_apart(tmp_path: Path) -> None:
+def test_members_with_one_name_stay_separate(tmp_path: Path) -> None:
     """A zip may hold two members with one name: both are read, and the second is numbered."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -160,7 +160,7 @@ def test_an_overlapping_zip_is_reported(tmp_path: Path) -> None:
     """A member that shares its bytes with another is reported, not unpacked; the other is read."""
     packed = bytearray(_zip({"a": b'{"a": 1}\n' * 50, "b": b'{"a": 1}\n' * 50}))
     second = packed.rindex(b"PK\x01\x02")
-    packed[second + 42 : second + 46] = struct.pack("<I", 5)  # where the second one is said to begin
+    packed[second + 42 : second + 46] = struct.pack("<I", 5)  # the declared offset of the second member
     (tmp_path / "z").write_bytes(packed)
     files, found = _read(tmp_path / "z")
     assert files == [("z!a", 50)]
@@ -208,7 +208,7 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
     assert sum(count for _, count in files) == 1000
 
 
-def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> None:
+def test_a_file_that_disappears_before_it_is_read_is_reported(tmp_path: Path) -> None:
     """A file that cannot be opened is one unreadable record, not an error."""
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])
@@ -221,7 +221,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> 
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("between", [b"\n", b",", b",\n"])
 @pytest.mark.parametrize("size", [700, 1500, 9000])
-def test_where_blocks_end_changes_nothing(
+def test_block_ends_change_nothing(
     captures: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes, size: int, damaged: bool
 ) -> None:
     """Lines and elements that span blocks are read whole, also next to a damaged one."""

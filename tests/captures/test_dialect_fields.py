@@ -112,7 +112,7 @@ def test_moments_are_read_as_they_are_declared(
         (Clock.MILLISECONDS, {"at": 1}),
     ],
 )
-def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
+def test_a_time_in_another_format_is_refused(clock: Clock, value: Any) -> None:
     """No notation is guessed: a time in another one is reported, with its path."""
     with pytest.raises(InvalidRecord, match=r"request\.at is .*; expected") as refused:
         clock.read(value, "request.at")
@@ -143,7 +143,7 @@ def test_no_microsecond_is_lost(micros: int) -> None:
         ({}, "nothing is named"),
     ],
 )
-def test_fields_that_cannot_be_meant(fields: Any, why: str) -> None:
+def test_invalid_fields_are_refused(fields: Any, why: str) -> None:
     """An invalid --fields is reported with the mistake and an example."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)
@@ -192,7 +192,7 @@ def test_named_fields_without_a_payload_are_not_part_of_it(tmp_path: Path, conve
     assert event["received_at"].isoformat() == "2024-03-11T09:00:00+00:00"
 
 
-def test_a_named_kind_that_is_none_is_reported(tmp_path: Path, unknown: Payload) -> None:
+def test_an_invalid_named_kind_is_reported(tmp_path: Path, unknown: Payload) -> None:
     """A value that was named as the kind is not ignored in favour of another."""
     unknown["meta"]["hook"] = "rating"
     (tmp_path / "feedback.json").write_text(json.dumps(unknown))
@@ -259,7 +259,7 @@ HOLDS_NONE: list[tuple[Any, str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("record", "reason", "field", "words"), HOLDS_NONE)
-def test_what_holds_no_payload_is_reported(
+def test_a_record_without_a_payload_is_reported(
     tmp_path: Path, record: Payload, reason: str, field: str | None, words: str
 ) -> None:
     """A logger's record without a Chatlio payload is one rejection with a clear reason."""
@@ -332,7 +332,7 @@ def test_pages_are_read_as_their_captures(tmp_path: Path, conversation: Payload,
 
 
 def test_a_page_among_other_records_is_reported(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
-    """Where lines are records, a page is one record, with a message about where it belongs."""
+    """If lines are records, a page is one record, with a message about the right file for it."""
     page = _pages(conversation, ndjson=True).splitlines()[0]
     (tmp_path / "a.ndjson").write_text(json.dumps(envelope(conversation, "feedback")) + "\n" + page + "\n")
     (rejected,) = _tables(tmp_path).rejections

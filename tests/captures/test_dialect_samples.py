@@ -725,7 +725,7 @@ def test_every_dialect_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_no_sample_is_taken_for_another_dialect(hooks: list[Hook], name: str) -> None:
+def test_no_sample_is_recognised_as_another_dialect(hooks: list[Hook], name: str) -> None:
     """For each dialect, a sample of each kind fits that dialect and no other."""
     for hook in hooks:
         sample = SAMPLES[name](hook)

@@ -176,8 +176,8 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 
 @given(data=st.data(), delimiter=st.sampled_from(",;\t"))
 @settings(max_examples=30)
-def test_cells_are_kept_as_they_are(data: st.DataObject, delimiter: str) -> None:
-    """Whatever text is in the cells next to a JSON column, each row is read as it was written."""
+def test_cells_are_kept_unchanged(data: st.DataObject, delimiter: str) -> None:
+    """With any text in the cells next to a JSON column, each row is read unchanged."""
     header = data.draw(st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True))
     width = len(header)
     drawn = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), max_size=6))
@@ -193,13 +193,13 @@ DAMAGE = {
     "a cell too few": b"2024-03-11T09:00:00Z,feedback",
     "an unescaped quote": b'2024-03-11T09:00:00Z,feedback,"{"a": 1}"',
     "a quote that is never closed": b'2024-03-11T09:00:00Z,feedback,"{""a"": 1}',
-    "bytes that are no UTF-8": b'2024-03-11T09:00:00Z,feedback,"{""a"": ""\xff""}"',
+    "bytes that are not UTF-8": b'2024-03-11T09:00:00Z,feedback,"{""a"": ""\xff""}"',
     "half a cell over three lines": b'2024-03-11T09:00:00Z,feedback,"{\n ""a"": 1,\n ""b',
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_row_costs_only_itself(damage: str) -> None:
+def test_only_the_damaged_row_is_rejected(damage: str) -> None:
     """A row whose quotes or cells do not match is one rejection, named by its line; all others are kept."""
     good = b"".join(
         f'2024-03-11T09:00:00Z,feedback,"{{""n"": {number}}}"\n'.encode() for number in range(300)
@@ -212,7 +212,7 @@ def test_a_damaged_row_costs_only_itself(damage: str) -> None:
     assert [(number, row) for number, row in rows if not isinstance(row, dict)] == [(152, "unreadable")]
 
 
-def test_a_monstrous_row_costs_only_itself() -> None:
+def test_only_the_oversized_row_is_rejected() -> None:
     """A row beyond a record's size limit is reported as too large; the rows around it keep their numbers."""
     monster = b'a,"' + b"x" * (MOST_BYTES + 5_000_000) + b'"\n'
     rows = _rows(b'n,body\n1,"{""a"": 1}"\n' + monster + b'3,"{""a"": 3}"\n')
@@ -221,7 +221,7 @@ def test_a_monstrous_row_costs_only_itself() -> None:
     ]  # fmt: skip
 
 
-def test_a_csv_that_is_cut_off_keeps_what_came_before() -> None:
+def test_a_truncated_csv_keeps_earlier_rows() -> None:
     """Rows before the end are kept; the truncated row is one unreadable record."""
     content = b'kind,payload\nfeedback,"{""n"": 1}"\nfeedback,"{""n"": 2'
     assert _rows(content) == [(2, {"kind": "feedback", "payload": {"n": 1}}), (3, "unreadable")]
@@ -238,7 +238,7 @@ def test_a_csv_that_is_cut_off_keeps_what_came_before() -> None:
         b"",
     ],
 )
-def test_what_is_no_table_of_captures_is_none(content: bytes) -> None:
+def test_other_tables_are_not_read_as_captures(content: bytes) -> None:
     """Lines of JSON with a broken first one, and tables of something else, are not read as captures."""
     assert layout_of(content) is None
 
@@ -333,7 +333,7 @@ def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: lis
         assert (rejected.record, rejected.reason) == (1, "unreadable")
 
 
-def test_what_copy_doubled_is_said_once(tmp_path: Path, captures: list[Payload]) -> None:
+def test_backslashes_doubled_by_copy_are_reported_once(tmp_path: Path, captures: list[Payload]) -> None:
     """Quotes, line feeds, tabs and backslashes in messages survive COPY TO."""
     for capture in captures:
         capture["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
@@ -357,7 +357,7 @@ DOUBTFUL = [
 def test_backslashes_that_may_be_doubled_are_reported(
     tmp_path: Path, conversation: Payload, message: str, why: str
 ) -> None:
-    """If nothing shows whether backslashes were doubled, they are kept, and a note says so."""
+    """If it is unclear whether backslashes were doubled, they are kept, and a note says so."""
     row = _copied([{"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": conversation}])
     escaped = json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
     doubled = row.replace(b"\\N", b"").replace(b"Is the beta open?", escaped)
@@ -368,7 +368,7 @@ def test_backslashes_that_may_be_doubled_are_reported(
     assert tables.events["message"].tolist() == [json.dumps(message)[1:-1]]
 
 
-def test_a_table_of_json_between_tabs_is_no_copy(tmp_path: Path, conversation: Payload) -> None:
+def test_a_table_of_json_between_tabs_is_not_a_copy(tmp_path: Path, conversation: Payload) -> None:
     """If unescaping backslashes would break the JSON, they were not doubled, whatever else is in the file."""
     messages = ["C:\\dir", "hi\nthere", 'say "hi"']
     lines = ["receivedAt\tkind\tpayload"]

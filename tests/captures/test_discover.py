@@ -37,7 +37,7 @@ def test_names_start_at_the_named_folder(tmp_path: Path, monkeypatch: pytest.Mon
     )
 
 
-def test_folders_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_with_one_name_stay_separate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two folders with the same last name are identified by their whole paths."""
     monkeypatch.chdir(tmp_path)
     _touch(Path("one/x/a"))
@@ -105,7 +105,7 @@ def test_links_and_special_files_never_hang(tmp_path: Path) -> None:
         ]
 
 
-def test_odd_names_can_be_printed_and_stay_apart(tmp_path: Path) -> None:
+def test_odd_names_can_be_printed_and_stay_distinct(tmp_path: Path) -> None:
     """Line ends, colours, invalid bytes and bidirectional controls are escaped; no two names collide."""
     folder = os.fsencode(tmp_path / "x")
     os.mkdir(folder)
@@ -170,7 +170,7 @@ def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
         find_files([tmp_path])
 
 
-def test_an_empty_file_is_noted_and_costs_nothing(tmp_path: Path) -> None:
+def test_an_empty_file_is_noted_and_skipped(tmp_path: Path) -> None:
     """A file of 0 bytes gives a note; the file next to it is read."""
     _touch(tmp_path / "x" / "empty.ndjson", "")
     _touch(tmp_path / "x" / "full.ndjson")
@@ -179,7 +179,7 @@ def test_an_empty_file_is_noted_and_costs_nothing(tmp_path: Path) -> None:
     assert captures.notes == ["x/empty.ndjson is empty: no record was read from it."]
 
 
-def test_the_command_takes_patterns_and_reports_what_is_missing(tmp_path: Path) -> None:
+def test_the_command_accepts_patterns_and_reports_missing_files(tmp_path: Path) -> None:
     """A quoted pattern is expanded; one that matches nothing, and a missing driver, are usage errors."""
     _touch(tmp_path / "x" / "a.ndjson")
     out = str(tmp_path / "out")

@@ -78,7 +78,7 @@ def test_a_path_is_excluded_as_it_was_typed(captures: Path) -> None:
     assert "old/" not in _files(_read(captures, exclude=f"{captures}/old")).replace("z.zip!old", "")
 
 
-def test_what_was_excluded_is_counted_in_a_note(captures: Path) -> None:
+def test_excluded_files_are_counted_in_a_note(captures: Path) -> None:
     """The note gives their number; a pattern that matches nothing is noted too."""
     notes = "\n".join(_read(captures, exclude=["old", "*.csv"]).notes)
     assert "--exclude, 3 in all" in notes
@@ -149,7 +149,7 @@ def test_text_without_a_capture_is_left_out(captures: Path, name: str, text: str
         ("nul.txt", "Written\x00 by hand\n"),
     ],
 )
-def test_what_may_be_a_capture_is_never_left_out(captures: Path, name: str, text: str) -> None:
+def test_a_possible_capture_is_never_left_out(captures: Path, name: str, text: str) -> None:
     """A damaged, encoded or unknown capture costs a clear rejection, and so does a file named like data."""
     (captures / name).write_text(text, encoding="utf-8")
     tables = _read(captures)
@@ -158,7 +158,7 @@ def test_what_may_be_a_capture_is_never_left_out(captures: Path, name: str, text
 
 
 @pytest.mark.parametrize("form", ["lone", "array", "indented", "csv"])
-def test_one_capture_is_found_whatever_the_file_is_called(
+def test_one_capture_is_found_under_any_file_name(
     tmp_path: Path, captures: Path, conversation: Payload, form: str
 ) -> None:
     """A file called README that holds a single capture is read."""
@@ -185,7 +185,7 @@ def test_a_file_that_is_named_is_read(captures: Path) -> None:
         ]
 
 
-def test_text_alone_is_no_export(tmp_path: Path) -> None:
+def test_only_text_is_not_an_export(tmp_path: Path) -> None:
     """Without any other file, such a file is rejected as before: nothing was read by mistake."""
     (tmp_path / "wrong" / "sub").mkdir(parents=True)
     (tmp_path / "wrong" / "README.txt").write_text(README, encoding="utf-8")
@@ -195,7 +195,7 @@ def test_text_alone_is_no_export(tmp_path: Path) -> None:
     assert not any("left out" in note for note in tables.notes)
 
 
-def test_text_alone_in_an_archive_is_no_export(tmp_path: Path) -> None:
+def test_only_text_in_an_archive_is_not_an_export(tmp_path: Path) -> None:
     """Such a member is rejected too, and counts as a record of its archive."""
     (tmp_path / "wrong").mkdir()
     with zipfile.ZipFile(tmp_path / "wrong" / "a.zip", "w") as archive:
@@ -210,7 +210,7 @@ def test_text_alone_in_an_archive_is_no_export(tmp_path: Path) -> None:
     assert (captures.read, captures.notes) == ({"wrong/a.zip": 2}, [])
 
 
-def test_a_backfill_reads_later_what_it_left_out_before(captures: Path, tmp_path: Path) -> None:
+def test_a_backfill_reads_files_that_an_earlier_run_excluded(captures: Path, tmp_path: Path) -> None:
     """A zip that was read without some members counts as unchanged only with the same patterns."""
     state = tmp_path / "state"
 

@@ -102,7 +102,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str, container:
 
 
 @pytest.mark.parametrize("container", ["gzip", "bzip2", "xz"])
-def test_a_container_that_is_cut_off_keeps_what_came_before(tmp_path: Path, container: str) -> None:
+def test_a_truncated_container_keeps_earlier_records(tmp_path: Path, container: str) -> None:
     """In every compression, intact records are kept and the break is one unreadable record."""
     seed = random.Random(1)
     values = [{"n": number, "noise": seed.random()} for number in range(40_000)]
@@ -127,7 +127,7 @@ def _zstd(content: bytes) -> bytes:
     ("pack", "block"),
     [(lzma.compress, 0), (partial(bz2.compress, compresslevel=1), 100_000), (_zstd, 1 << 17)],
 )
-def test_a_container_that_breaks_keeps_what_came_before(
+def test_a_broken_container_keeps_earlier_records(
     tmp_path: Path, pack: Callable[[bytes], bytes], block: int
 ) -> None:
     """Bytes missing in the middle cost the rest, and in the part before, only the block they were in."""
@@ -145,7 +145,7 @@ def test_a_container_that_breaks_keeps_what_came_before(
     assert Reason.UNREADABLE in [record.reason for record in records]
 
 
-def test_a_monstrous_line_costs_only_itself(tmp_path: Path) -> None:
+def test_only_the_oversized_line_is_rejected(tmp_path: Path) -> None:
     """A line beyond the maximum record is rejected as too large; its neighbours are kept."""
     path = tmp_path / "captures"
     monster = b'{"n": "' + b"x" * (MOST_BYTES + 1) + b'"}'
@@ -155,8 +155,8 @@ def test_a_monstrous_line_costs_only_itself(tmp_path: Path) -> None:
     assert [(record.number, record.reason) for record in records if record.reason] == [(2, Reason.TOO_LARGE)]
 
 
-def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
-    """Where the brackets allow it, the elements after an invalid one are kept."""
+def test_only_the_bad_element_of_an_array_is_rejected(tmp_path: Path) -> None:
+    """If the brackets allow it, the elements after an invalid one are kept."""
     path = tmp_path / "captures"
     path.write_bytes(b'[{"n": 1}, {"n": nonsense}, {"n": 3}]')
     records = _read(path)
@@ -178,7 +178,7 @@ def test_array_elements_are_numbered_from_one(tmp_path: Path) -> None:
     assert [(record.number, record.value) for record in _read(path)] == [(1, {"a": 1}), (2, 7), (3, {"b": 2})]
 
 
-def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
+def test_a_single_object_is_one_record(tmp_path: Path) -> None:
     """A file with a single object is one record, on one line or several."""
     for text in ('{"a": {"b": 1}}', '{\n "a": {\n  "b": 1}\n}\n'):
         path = tmp_path / "a"
@@ -191,7 +191,7 @@ def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
     [b'{"a": 1', b"{'a': 1}", b'{"a": NaN}', b'{"a": 1,}', b"nonsense", b'{"a": "\xff"}', b'{"a": "\\ud83d"}',
      b'{"a": 1} {"b": 2}', b"\x00", b'{"a": "\x00"}', b"[" * 2000],
 )  # fmt: skip
-def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
+def test_only_the_broken_line_is_rejected(tmp_path: Path, bad: bytes) -> None:
     """A line that is not JSON is one rejected record, named by its line; all others are kept."""
     good = [{"n": number} for number in range(1000)]
     lines = [json.dumps(value).encode() for value in good]
@@ -203,7 +203,7 @@ def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
     assert [(r.number, r.reason) for r in records if r.reason] == [(501, Reason.NOT_JSON)]
 
 
-def test_a_broken_first_line_costs_only_itself(tmp_path: Path) -> None:
+def test_only_the_broken_first_line_is_rejected(tmp_path: Path) -> None:
     """A truncated first line does not change the file's detected format."""
     path = tmp_path / "a"
     path.write_bytes(b'{"a": {"b": \n{"c": 1}\n[1, 2]\n{"d": 2}\n')
@@ -217,7 +217,7 @@ def test_a_broken_first_line_costs_only_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["ndjson", "array with an element a line"])
-def test_a_truncated_gzip_keeps_what_came_before(tmp_path: Path, form: str) -> None:
+def test_a_truncated_gzip_keeps_earlier_records(tmp_path: Path, form: str) -> None:
     """Records before the break are kept; the break is one record, rejected as unreadable."""
     seed = random.Random(1)
     values = [{"n": number, "noise": seed.random()} for number in range(2000)]
@@ -233,7 +233,7 @@ def test_a_truncated_gzip_keeps_what_came_before(tmp_path: Path, form: str) -> N
 @pytest.mark.parametrize(
     "content", [b'{"a":1}\n{"b":2}\n{"c": "x', b'[{"a":1},\n{"b":2},\n{"c": "x', b'[{"a":1},{"b":2}']
 )
-def test_a_cut_off_tail_is_one_unreadable_record(tmp_path: Path, content: bytes) -> None:
+def test_a_truncated_tail_is_one_unreadable_record(tmp_path: Path, content: bytes) -> None:
     """A file that ends within a record gives the records before, and one that reports the end."""
     path = tmp_path / "a"
     path.write_bytes(content)
@@ -281,7 +281,7 @@ def test_no_number_changes_its_value(number: str) -> None:
         assert value == json.loads(raw)
 
 
-def test_a_number_that_no_double_holds_is_reported_at_any_depth() -> None:
+def test_a_number_beyond_a_double_is_reported_at_any_depth() -> None:
     """Next to such a number, nesting has a limit: the record is refused, not altered."""
     deep = f'{{"a": {"[" * 400}0.1234567890123456789{"]" * 400}}}'
     with pytest.raises(ValueError, match="nested too deeply"):
@@ -311,7 +311,7 @@ def test_a_long_element_is_decoded_few_times(tmp_path: Path, monkeypatch: pytest
     assert len(decoder.shown) <= 8
 
 
-def test_looking_for_keys_goes_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """After damage, objects are searched as far as needed, however long they are."""
     decoder = _CountingDecoder()
     monkeypatch.setattr(values, "_DECODER", decoder)

@@ -128,7 +128,7 @@ def test_wildcards_in_a_key_are_read_as_they_are(put: Callable[..., None], key: 
         assert list(_read(f"s3://hooks/{folder}/")[0]) == [f"{folder}/{name}"]
 
 
-def test_patterns_find_what_they_find_in_folders(put: Callable[..., None]) -> None:
+def test_patterns_match_names_and_folders(put: Callable[..., None]) -> None:
     """Wildcards match parts of one name, ``**`` matches any folders; a matching folder is read whole."""
     put("x/a.ndjson", "x/b.csv", "x/2024/c.ndjson", "x/2024/03/d.ndjson", "x/.hidden")
     expected = {
@@ -165,7 +165,7 @@ def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
     assert find_files(["s3://hooks/a"]).files[0].source.mark() != first
 
 
-def test_wrong_credentials_are_one_sentence(
+def test_wrong_credentials_are_reported_in_one_sentence(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     """A store that refuses, a missing bucket and missing credentials are reported, without secrets."""
@@ -184,7 +184,7 @@ def test_wrong_credentials_are_one_sentence(
         find_files(["s3://hooks/a"])
 
 
-def test_a_cut_answer_is_asked_for_again(
+def test_a_truncated_answer_is_requested_again(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     """A truncated response is fetched again: all records are read, once each."""
@@ -238,7 +238,7 @@ def test_responses_that_always_break_off_are_reported(
 def test_objects_that_change_between_listing_and_reading_are_reported(
     s3: Any, put: Callable[..., None]
 ) -> None:
-    """An object that is gone when its turn comes is one unreadable record; a changed one is read anew."""
+    """An object that has disappeared is one unreadable record; a changed one is read again."""
     put("x/a", "x/b")
     captures = Captures(["s3://hooks/x/"])
     s3.delete_object(Bucket="hooks", Key="x/a")
@@ -261,7 +261,7 @@ def test_drivers_log_no_secret(put: Callable[..., None], caplog: pytest.LogCaptu
         assert secret not in text
 
 
-def test_a_bucket_is_converted_as_a_folder_is(
+def test_a_bucket_is_converted_like_a_folder(
     put: Callable[..., None], documented: Path, tmp_path: Path
 ) -> None:
     """A bucket gives the same report as a folder."""

@@ -85,7 +85,7 @@ def test_a_record_in_another_encoding_is_reported_with_its_position(
     assert any("1 lines that are not UTF-8 were read as" in note for note in read.notes)
 
 
-def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
+def test_an_encoding_does_not_affect_utf_8(tmp_path: Path, line: Line) -> None:
     """A file may mix both, like concatenated logs; a line in neither costs its record."""
     lines = [
         line(1, "déjà €").encode("cp1252"),
@@ -105,7 +105,7 @@ def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) ->
 
 
 @pytest.mark.parametrize("name", ["utf-16", "cp500", "rot13", "no-such", ""])
-def test_an_encoding_that_cannot_be_meant_is_refused(tmp_path: Path, line: Line, name: str) -> None:
+def test_an_invalid_encoding_is_refused(tmp_path: Path, line: Line, name: str) -> None:
     """An unknown name, and an encoding with other bytes for JSON's own letters."""
     with pytest.raises(UsageError, match=r"^encoding="):
         _tables(tmp_path / "a", line(1).encode(), encoding=name)
@@ -135,14 +135,14 @@ FILES: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("content", "words"), FILES, ids=[words for _, words in FILES])
-def test_a_file_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_rejection_names_the_file_format(tmp_path: Path, content: bytes, words: str) -> None:
     """One rejection, which names the format and the next step."""
     (rejected,) = _tables(tmp_path / "a.json", content).rejections
     assert rejected.reason == "unreadable"
     assert words in rejected.detail
 
 
-def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
+def test_only_truncated_lines_are_called_truncated(tmp_path: Path, line: Line) -> None:
     """A last line with an error elsewhere is reported there, with or without a final line feed."""
     good = line(1).encode()
     letter = line(1, "déjà").encode()
@@ -160,7 +160,7 @@ def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
         assert (rejected.reason == "unreadable") is is_cut
 
 
-def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload) -> None:
+def test_no_advice_to_add_existing_settings(tmp_path: Path, conversation: Payload) -> None:
     """A time or a kind in the payload is read; an invalid one is quoted, and nothing has to be added."""
     bare = conversation | {"receivedAt": AT, "kind": "feedback"}
     tables = _tables(tmp_path / "a.ndjson", json.dumps(bare).encode())

@@ -55,7 +55,7 @@ def test_each_element_is_a_record(
     assert not tables.findings.siblings
 
 
-def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> None:
+def test_only_the_bad_element_is_rejected(tmp_path: Path, conversation: Payload) -> None:
     """Each element has exactly one outcome; a rejection shows only its own element of the page."""
     page = _page(conversation, 3)
     page["Answer"]["Found"][1] = {"Text": "no"}
@@ -141,7 +141,7 @@ def test_one_element_of_a_page_is_reported_too(tmp_path: Path, conversation: Pay
         ("without-offset=", "no path"),
     ],
 )
-def test_walks_that_cannot_be_meant(fields: str, why: str) -> None:
+def test_invalid_walks_are_refused(fields: str, why: str) -> None:
     """A wrong walk is reported before anything is read."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)

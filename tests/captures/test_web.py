@@ -147,7 +147,7 @@ def test_an_answer_that_ends_early_gives_what_came(pack: Callable[[bytes], bytes
     assert rejected[0].startswith("unreadable: The file breaks off here")
 
 
-def test_what_is_packed_on_its_way_is_unpacked() -> None:
+def test_compression_in_transit_is_removed() -> None:
     """A file that its server sends as gzip is read, whether compressed itself or not."""
     for content in (gzip.compress(LINE * 5), gzip.compress(gzip.compress(LINE * 5))):
         with _serving(lambda handler, content=content: handler.give(content, Content_Encoding="gzip")) as (
@@ -161,7 +161,7 @@ def test_what_is_packed_on_its_way_is_unpacked() -> None:
     ("status", "expected"),
     [(403, "403 .*signature may have expired"), (407, "407 .*HTTPS_PROXY"), (500, "500 .*Try again later")],
 )
-def test_a_refusal_is_one_sentence(status: int, expected: str) -> None:
+def test_a_refusal_is_reported_in_one_sentence(status: int, expected: str) -> None:
     """A server's refusal is reported with the next step; 404 and 410 mean a missing path."""
     with _serving(lambda handler: handler.give(b"", status)) as (address, _):
         with pytest.raises(CaptureError, match=expected) as error:
@@ -192,7 +192,7 @@ def test_a_server_without_head_is_read() -> None:
     ["https://[bad", "https://", "https://host:99999999/x", "https://me:pass[word@/x", "s3://", "http://a b/",
      "zip://a::https://me:password@host/b.zip", "simplecache::https://me:password@host/b", "memory://"],
 )  # fmt: skip
-def test_a_wrong_address_is_one_sentence(tmp_path: Path, address: str) -> None:
+def test_a_wrong_address_is_reported_in_one_sentence(tmp_path: Path, address: str) -> None:
     """Any faulty URL is reported without a traceback and without its password."""
     with pytest.raises(ChatlioKitError) as error:
         find_files([address])

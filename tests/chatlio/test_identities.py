@@ -75,7 +75,7 @@ def test_only_four_columns_and_traits_may_be_identities() -> None:
         (["user_id=A", "visitor_email=A"], "merge strangers"),
     ],
 )
-def test_identities_that_would_merge_strangers_are_refused(texts: list[str], words: str) -> None:
+def test_identities_that_would_merge_people_are_refused(texts: list[str], words: str) -> None:
     """A message says what is wrong."""
     with pytest.raises(UsageError, match=words):
         parse_identities(texts)
@@ -90,7 +90,7 @@ def test_the_sites_own_id_is_primary_before_the_visitors_and_an_address_never() 
     "value", ["", "   ", "null", "NULL", "Anonymous", "invalid", "undefined", "x" * 1025, "***", None]
 )
 def test_blocked_values_are_left_out(value: str | None) -> None:
-    """What the platform blocks, and placeholders that programs write, are not identities."""
+    """Blocked values, and placeholders that programs write, are not identities."""
     rows = {"user_id": value, "visitor_id": ANA}
     assert people(ALL, rows) == [{"ChatlioVisitor": ANA}]
 

@@ -50,6 +50,6 @@ def test_only_two_shapes_name_their_kind() -> None:
         (["transcriptions", "a.json"], None),
     ],
 )
-def test_names_say_kinds(parts: list[str], kind: Kind | None) -> None:
+def test_names_indicate_kinds(parts: list[str], kind: Kind | None) -> None:
     """A file's name takes precedence over its folders; two kinds or a longer word give none."""
     assert kind_in_path(parts) is kind

@@ -1,4 +1,4 @@
-"""Whether a string names a person, in any form of an address, and no one else."""
+"""True if a string names a person, in any form of an address, and no one else."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_text_that_names_someone_else(person: Person, text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["chats-ana.ruiz@bücher.example.ndjson", "a.zip!ana.ruiz%40xn--bcher-kva.example_2024.json.gz"]
 )
-def test_a_file_that_is_called_after_the_person(person: Person, name: str) -> None:
+def test_a_file_named_after_the_person(person: Person, name: str) -> None:
     """The end of an address in a file's name is unknown, so the surrounding text does not count."""
     assert person.names_file(name)
     assert not person.names_file("chats.ndjson")
@@ -72,7 +72,7 @@ def test_a_file_that_is_called_after_the_person(person: Person, name: str) -> No
     domain=st.from_regex(r"[a-zäöüßé0-9]{2,12}\.[a-z]{2,6}", fullmatch=True),
     layers=st.lists(st.sampled_from(["quote", "json", "upper"]), max_size=4),
 )
-def test_an_address_is_known_in_whatever_layers(local: str, domain: str, layers: list[str]) -> None:
+def test_an_address_is_recognised_in_any_encoding(local: str, domain: str, layers: list[str]) -> None:
     """However often and by whichever rule it is encoded, an address is recognised."""
     text = f"{local}@{domain}"
     person = Person(email=text)

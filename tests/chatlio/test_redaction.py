@@ -81,7 +81,7 @@ def test_an_email_is_hashed_as_the_platform_publishes_it() -> None:
         ("user_agent", "Mozilla/5.0", "***"),
     ],
 )
-def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
+def test_the_part_that_a_mask_leaves(column: str, value: str, left: str) -> None:
     """Only the part of a value that does not identify a person is left, whatever its form."""
     assert masked(value, FIELDS[column]) == left
 
@@ -164,7 +164,7 @@ def test_the_option_is_read(text: str | dict[str, str] | None, ways: dict[str, s
         *({"names": "drop"}, {"content": "mask,drop"}, {"personal": "keep,content=mask"}),
     ],
 )
-def test_an_option_that_cannot_be_meant(text: str | dict[str, str]) -> None:
+def test_an_invalid_option_is_refused(text: str | dict[str, str]) -> None:
     """An unknown class or way is reported with the valid ones; a typo never leaves values unredacted."""
     with pytest.raises(UsageError, match="redact="):
         Redaction.from_text(text, _key)
@@ -189,7 +189,7 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
         pickle.dumps(redaction)
 
 
-def test_each_column_that_speaks_of_people_is_redacted() -> None:
+def test_each_column_about_people_is_redacted() -> None:
     """Dropping leaves values only in plain columns: the catalogue's class alone decides."""
     about_people = {event.name: ["x"] for event in EVENTS if event.privacy is not Privacy.PLAIN}
     dropped, counts = Redaction.from_text("drop").apply("events", _events(**about_people))

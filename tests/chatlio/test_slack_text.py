@@ -38,7 +38,7 @@ def test_a_text_is_shown_as_its_writer_saw_it(raw: str, text: str) -> None:
 
 
 @given(st.text())
-def test_what_was_typed_comes_back(typed: str) -> None:
+def test_typed_text_is_restored_by_decoding(typed: str) -> None:
     """Decoding what Slack escaped restores what was typed."""
     escaped = typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert decode(escaped) == typed

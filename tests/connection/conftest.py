@@ -26,10 +26,10 @@ Census = Callable[[], dict[str, list[str]]]
 
 
 class CommandLine:
-    """Runs ``chatlio-kit --platform aep`` against a platform at some address, and keeps all that it said.
+    """A runner of ``chatlio-kit --platform aep`` against a platform at some URL, with all its output.
 
     Attributes:
-        said: everything that was ever printed or logged, at any level.
+        said: everything printed or logged, at any level.
     """
 
     def __init__(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -91,7 +91,7 @@ def account_settings(tmp_path: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def platform(account_settings: Settings) -> Iterator[Platform]:
-    """That platform."""
+    """The client of that platform."""
     with Platform(account_settings) as platform:
         yield platform
 

@@ -67,7 +67,7 @@ def _meet_at_every_create(platforms: list[Platform], monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("users", [2, 3])
-def test_states_apart_leave_one_of_each(
+def test_separate_states_leave_one_of_each(
     tmp_path: Path,
     server: RunningPlatform,
     count_objects: Count,
@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_locked_builds_without(tmp_path: Path, server: R
         assert plan_connection(platform, webhooks=["feedback"], quiet=True).apply(quiet=True).live
 
 
-def test_who_waits_too_long_for_a_lock_hears_of_it(
+def test_a_long_wait_for_a_lock_is_reported(
     tmp_path: Path, server: RunningPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the folder, and nothing was created."""
@@ -226,7 +226,7 @@ def _description(platform: Platform, side: Any, endpoint_id: str) -> str:
     return platform.flows.endpoint(side, endpoint_id).description
 
 
-def test_no_conflict_advises_what_takes_live_urls_down(tmp_path: Path, server: RunningPlatform) -> None:
+def test_no_conflict_advises_removing_live_urls(tmp_path: Path, server: RunningPlatform) -> None:
     """A dataset that was deleted and recreated leaves dataflows that land elsewhere: they are left alone."""
     with Platform(settings_of(server, tmp_path)) as platform:
         first = plan_connection(platform, quiet=True).apply(quiet=True)

@@ -40,7 +40,7 @@ def test_samples_are_files_of_the_documented_shapes(tmp_path: Path) -> None:
         HAND.write_samples(tmp_path / "file")
 
 
-def test_what_is_entered_by_hand_is_what_the_plan_makes(platform: Platform) -> None:
+def test_manual_entries_equal_the_plan(platform: Platform) -> None:
     """Entered as described, the mappings of each kind are accepted and map its sample as the plan's do."""
     connection = plan_connection(platform).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)

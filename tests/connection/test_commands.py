@@ -34,14 +34,14 @@ def platform(local: RunningPlatform, settings_for: Any) -> Iterator[Platform]:
 
 
 def actions(done: Any) -> dict[str, str]:
-    """What a command's JSON says about each object, by the object's name."""
+    """Return the action for each object in a command's JSON, by the object's name."""
     return {entry["name"]: entry["action"] for entry in json.loads(done.stdout)["objects"]}
 
 
 def test_an_empty_sandbox_is_filled_once(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """The first connect creates 23 objects, the second none and says so, in words and in JSON."""
+    """The first connect creates 23 objects; the second creates none and says so, in text and in JSON."""
     first = chatlio_kit(local, "connect", "--json")
     assert (first.exit_code, json.loads(first.stdout)["changes"]) == (0, 23)
     assert set(actions(first).values()) == {"create"}
@@ -101,7 +101,7 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
     assert set(actions(chatlio_kit(local, "connect", "--dry-run", "--json")).values()) == {"reuse"}
 
 
-def test_taking_down_twice_leaves_data_and_foreign_objects(
+def test_disconnecting_twice_keeps_data_and_foreign_objects(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
     """``disconnect --yes`` twice: our flows are gone, data and foreign objects are untouched."""

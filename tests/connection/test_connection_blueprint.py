@@ -1,4 +1,4 @@
-"""What is sent to the platform derives from the catalogue, completely and without restrictions."""
+"""Requests to the platform derive from the catalogue, completely and without restrictions."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_names_and_titles_do_not_collide() -> None:
     assert all("," not in name for name in names)  # a comma would split a filter
 
 
-def test_names_say_chatlio_once() -> None:
+def test_names_contain_chatlio_once() -> None:
     """Another connection's objects are named after it and chatlio."""
     assert ResourceNames("chatlio").shared("schema") == "chatlio schema"
     assert ResourceNames("shop").shared("schema") == "shop chatlio schema"

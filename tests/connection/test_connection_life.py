@@ -72,7 +72,7 @@ def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
     assert sizes(census) == NOTHING
 
 
-def test_connecting_twice_makes_nothing_new(platform: Platform, census: Census) -> None:
+def test_connecting_twice_creates_nothing_new(platform: Platform, census: Census) -> None:
     """After a connect, the plan consists of reuse, and another connect changes no object."""
     first = plan_connection(platform).apply()
     before = census()
@@ -106,7 +106,7 @@ def test_plans_show_themselves(platform: Platform) -> None:
     assert content["objects"][0]["action"] == "create"
 
 
-def test_chosen_webhooks_alone_are_connected(platform: Platform, census: Census) -> None:
+def test_only_the_chosen_webhooks_are_connected(platform: Platform, census: Census) -> None:
     """Only the named kinds get a dataflow; others can join later."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     assert list(connection.live) == [Kind.TRANSCRIPT, Kind.FEEDBACK]
@@ -262,7 +262,7 @@ def test_secrets_show_nowhere(
     assert "/collection/***" in repr(connection)
 
 
-def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_path: Path) -> None:
+def test_webhook_urls_are_readable_only_by_the_owner(platform: Platform, tmp_path: Path) -> None:
     """The file has mode 0600 although an older one was open to all, and holds the URLs unmasked."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     target = tmp_path / "urls.json"
@@ -278,7 +278,7 @@ def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_pa
         connection.write_webhook_urls(tmp_path / "nowhere" / "urls.json")
 
 
-def test_destinations_tell_platforms_apart(platform: Platform) -> None:
+def test_destinations_distinguish_platforms(platform: Platform) -> None:
     """A destination gives platform, organisation, sandbox and dataset, and reads like a short path."""
     connection = plan_connection(platform, name="shop", webhooks=[]).apply()
     destination = connection.destination
@@ -299,13 +299,13 @@ def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform
     assert connection.guard_until(flow) == changed + timedelta(minutes=15)
 
 
-def test_opening_what_is_not_there_says_what_is_missing(platform: Platform) -> None:
+def test_opening_a_missing_connection_names_the_missing_parts(platform: Platform) -> None:
     """Without a connection, the error lists the missing objects and the next step."""
     with pytest.raises(ConnectionIncomplete, match=r"the field group .*the schema .*the dataset .*apply"):
         open_connection(platform)
 
 
-def test_opening_what_is_half_there_says_what_is_missing(platform: Platform) -> None:
+def test_opening_an_incomplete_connection_names_the_missing_parts(platform: Platform) -> None:
     """A webhook whose dataflow is gone makes the connection incomplete; connecting completes it."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     platform.flows.delete_flow(connection.live[Kind.FEEDBACK].flow_id)
@@ -330,7 +330,7 @@ def test_dataflows_that_are_not_enabled_in_time_are_reported(
     assert list(plan_connection(platform, webhooks=["feedback"]).apply().live) == [Kind.FEEDBACK]
 
 
-def test_taking_down_removes_what_is_ours_and_keeps_the_data(platform: Platform, census: Census) -> None:
+def test_disconnect_removes_our_resources_and_keeps_the_data(platform: Platform, census: Census) -> None:
     """Dataflows, connections and mapping sets are removed; schema, field group and dataset stay; twice."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     connection.history_flow(Kind.FEEDBACK)

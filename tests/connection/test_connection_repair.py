@@ -85,7 +85,7 @@ def test_a_crash_before_or_after_a_create_leaves_no_double(
 
 
 @pytest.mark.parametrize("path", CREATES)
-def test_a_create_without_an_answer_is_looked_for(
+def test_an_unanswered_create_is_looked_up(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A create that was carried out but not acknowledged is found, not repeated."""
@@ -101,7 +101,7 @@ def test_a_create_without_an_answer_is_looked_for(
 
 
 @pytest.mark.parametrize("path", CREATES)
-def test_a_create_that_failed_for_a_moment_is_repeated(
+def test_a_create_that_failed_temporarily_is_retried(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A create that the platform failed at is retried after a check."""
@@ -166,8 +166,8 @@ def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> N
     assert open_connection(platform, "chatlio-2") == other
 
 
-def test_a_title_taken_by_someone_else_is_a_conflict(platform: Platform, census: Census) -> None:
-    """A schema of our title that is not ours stops the connect before anything is made."""
+def test_a_title_used_by_another_object_is_a_conflict(platform: Platform, census: Census) -> None:
+    """A foreign schema with our title stops the connect before anything is created."""
     platform.schemas.create(
         "schemas",
         {
@@ -247,7 +247,7 @@ def test_a_schema_without_our_field_group_gets_it(platform: Platform) -> None:
     assert plan_connection(platform, webhooks=["feedback"]).changes == 0
 
 
-def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: Census) -> None:
+def test_changed_mappings_are_corrected_and_applied(platform: Platform, census: Census) -> None:
     """A mapping set that someone changed is replaced, and the dataflow gets its new version."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
@@ -319,7 +319,7 @@ def test_a_missing_permission_is_reported_with_its_name(tmp_path: Any) -> None:
         (Role.HISTORY, Kind.TRANSCRIPT, "_acmechat.chatlio.message_count", "2"),
     ],
 )
-def test_a_mapper_that_does_otherwise_stops_the_connect(
+def test_a_mapper_with_other_results_stops_the_connect(
     platform: Platform, census: Census, role: Role, kind: Kind, path: str, wrong: object
 ) -> None:
     """Any field that the trial maps differently is named with the expected and the actual value."""

@@ -83,7 +83,7 @@ def test_a_newer_version_adds_its_fields_to_a_schema_with_data(
     assert open_connection(platform).history.keys() == {Kind.TRANSCRIPT}
 
 
-def test_an_older_version_keeps_what_it_does_not_know(platform: Platform, version: Version) -> None:
+def test_an_older_version_keeps_unknown_entries(platform: Platform, version: Version) -> None:
     """A field that this version no longer has stays in the schema, and the plan says so."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     with version(without("subject", "location")):
@@ -136,7 +136,7 @@ def test_a_list_that_holds_something_else_is_refused(platform: Platform) -> None
         {"op": "replace", "path": f"{BASE}/message/type", "value": "integer"},
     ],
 )
-def test_the_platform_itself_refuses_to_take_away_what_holds_data(
+def test_the_platform_itself_refuses_to_remove_fields_with_data(
     platform: Platform, landed: Landed, change: dict[str, Any]
 ) -> None:
     """Once rows have landed, the registry refuses removals and other types, naming the field."""

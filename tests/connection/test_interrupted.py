@@ -93,7 +93,7 @@ def test_a_connect_killed_after_any_change_is_finished_by_the_next(
             check_whole(local, KINDS, f"killed after request {number}: {asked[-1]}")
 
 
-def test_a_connect_that_loses_any_answer_goes_on(
+def test_a_connect_that_loses_any_answer_continues(
     fresh: Any, after: Any, settings_for: Any, check_whole: Any
 ) -> None:
     """For every request: the platform acted, its answer is lost; the same run still leaves one of each."""

@@ -1,4 +1,4 @@
-"""Problems with the machine and the connection to the platform: one message that says whom to turn to."""
+"""Problems with the machine and the connection to the platform: one message that names the right contact."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     ("status", "kind"), [(401, "Unreachable"), (407, "Unreachable"), (503, "Unavailable")]
 )
 def test_a_web_page_of_any_service(status: int, kind: str) -> None:
-    """Whatever its status; an outage of the platform itself stays one."""
+    """With any status; an outage of the platform itself stays an outage."""
     error = error_of("Catalog", "list the datasets", Reply(status, BLOCKED, {}))
     assert type(error).__name__ == kind
 
@@ -96,7 +96,7 @@ def test_a_setting_that_no_header_can_carry() -> None:
     assert "a character that HTTP cannot carry" in repr(outcome)
 
 
-def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_folder_without_working_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither type of lock: the folder is named, with another place for it, without a long wait."""
 
     class Refusing(sqlite3.Connection):
@@ -120,7 +120,7 @@ def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pyt
         ck.open_platform(state=tmp_path / "state")
 
 
-def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_platform_with_an_empty_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty log is reported as such."""
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
     monkeypatch.setattr(lifecycle, "_live_url", lambda _: None)

@@ -106,7 +106,7 @@ def test_it_shows_itself(platform: Platform) -> None:
     assert set(content["checks"][0]) == {"check", "verdict", "finding", "next_step"}
 
 
-def test_a_name_that_is_none_is_a_wrong_call(platform: Platform) -> None:
+def test_an_invalid_name_is_a_usage_error(platform: Platform) -> None:
     """A connection's name is checked before any request."""
     with pytest.raises(UsageError, match="Choose another name"):
         check_platform(platform, "no name")
@@ -172,7 +172,7 @@ def test_checks_without_permission_for_their_area_are_reported(
 def test_a_right_that_only_people_need_is_a_warning(
     tmp_path: Path, chatlio_kit: Any, withheld: str, check: str, flag: str
 ) -> None:
-    """The rest works without it, so the doctor warns, and says what needs it and where to grant it."""
+    """The rest works without it, so the doctor warns, and names its use and the screen that grants it."""
     with running(tmp_path / "store", withheld=frozenset({withheld})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 0
@@ -273,7 +273,7 @@ def test_a_platform_without_a_clock_is_a_warning(platform: Platform, monkeypatch
     assert line(check_platform(platform), "clock").verdict is Verdict.WARN
 
 
-def test_a_name_that_is_taken_is_named(platform: Platform) -> None:
+def test_a_name_in_use_is_reported(platform: Platform) -> None:
     """A title that another resource of any type has fails with the title; the mappings wait."""
     platform.schemas.create(
         "datatypes",
@@ -287,7 +287,7 @@ def test_a_name_that_is_taken_is_named(platform: Platform) -> None:
     assert verdicts(check_platform(platform, "shop"))["names"] == "pass"
 
 
-def test_a_mapper_that_does_otherwise_fails(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapper_with_other_results_fails(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """A field that the platform maps differently is named with the expected and the actual value."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     real = platform.mapping_sets.preview
@@ -321,7 +321,7 @@ def test_a_schema_that_is_to_be_extended_has_no_mappings_to_try(platform: Platfo
 
 
 def test_a_failed_check_skips_what_needs_it(account_settings: Settings) -> None:
-    """Without a token nothing else is requested, and each line says why."""
+    """Without a token, nothing else is requested, and each line gives the reason."""
     wrong = Settings(
         **{
             **{name: getattr(account_settings, name) for name in account_settings.__dataclass_fields__},
@@ -340,7 +340,7 @@ def test_a_failed_check_skips_what_needs_it(account_settings: Settings) -> None:
     ("setting", "value", "verdict"),
     [("client_id", "", "fail"), ("org_id", "acme", "warn"), ("sandbox", "Prod", "warn")],
 )
-def test_settings_are_looked_at_first(
+def test_settings_are_checked_first(
     account_settings: Settings, setting: str, value: str, verdict: str
 ) -> None:
     """A missing setting fails before anything is sent; an oddly formed one is a warning."""

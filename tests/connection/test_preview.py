@@ -1,4 +1,4 @@
-"""What the platform's mapper makes of thousands of hostile events is what Python expects, field for field.
+"""The platform maps thousands of hostile events as Python expects, field by field.
 
 Live: payloads as Chatlio posts them. History: the wire records that the same payloads become. What is
 expected of a live payload is derived here from the payload alone, line by line of Chatlio's documentation.
@@ -259,7 +259,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
 
 
 def same_times(got: Any, wanted: Any) -> bool:
-    """Whether two values are equal, comparing times regardless of their notation."""
+    """Return whether two values are equal, comparing times regardless of their notation."""
     if isinstance(wanted, dict):
         return (
             isinstance(got, dict)

@@ -83,7 +83,7 @@ WRITES: dict[str, Callable[[Connection, Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_in_python_nothing_is_written_without_leave(
+def test_in_python_nothing_is_written_without_permission(
     name: str, connected: Connection, captures: Path, asked: set[str]
 ) -> None:
     """The message names the sandbox, its type and the argument, and only reads were sent."""
@@ -95,7 +95,7 @@ def test_in_python_nothing_is_written_without_leave(
     assert asked <= READING
 
 
-def test_in_python_leave_is_given_by_name(connected: Connection, captures: Path) -> None:
+def test_in_python_permission_is_given_by_name(connected: Connection, captures: Path) -> None:
     """With ``production=True`` everything succeeds."""
     tables = ck.read_export(captures).to_tables()
     run = ck.stream(tables, connected, production=True, quiet=True)
@@ -106,13 +106,13 @@ def test_in_python_leave_is_given_by_name(connected: Connection, captures: Path)
 
 
 @pytest.mark.parametrize("wrong", ["yes", 1, None])
-def test_leave_is_true_or_false(connected: Connection, wrong: Any) -> None:
+def test_permission_is_true_or_false(connected: Connection, wrong: Any) -> None:
     """A value that merely looks like a yes is not one."""
     with pytest.raises(UsageError, match="production="):
         ck.replay(connected, production=wrong)
 
 
-def test_at_the_prompt(
+def test_on_the_command_line(
     server: RunningPlatform, chatlio_kit: Any, production: Platform, captures: Path, asked: set[str]
 ) -> None:
     """Every command that changes something needs the option; every command that reads does not."""
@@ -183,7 +183,7 @@ def test_an_unknown_type_counts_as_production(
     assert ck.plan_connection(platform, webhooks=[]).apply(production=True).dataset_id
 
 
-def test_a_platform_that_is_away_is_no_production_sandbox(production: Platform) -> None:
+def test_an_unreachable_platform_is_not_a_production_sandbox(production: Platform) -> None:
     """An unreachable platform is reported as such: another option would not help."""
     with running(production.settings.state / "other") as gone:
         settings = settings_of(gone)
@@ -217,7 +217,7 @@ def test_a_local_platform_is_of_either_type(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["local-platform", "serve", "--sandbox-type", "none"]).exit_code == 2
 
 
-def test_connect_names_the_ids_of_what_it_made(
+def test_connect_lists_the_ids_of_created_resources(
     tmp_path: Path, chatlio_kit: Any, census: Callable[[], Any], account_settings: Any
 ) -> None:
     """Schema, field group, dataset, and four objects for each kind; the plan lists them too."""

@@ -1,7 +1,7 @@
 """Every request of a connect, call by call, as Adobe's guides print them.
 
-What is expected is written out here from the guides named beside it; nothing of it comes from the code that
-is tested. Ids that the platform gives stand as ``<schema>`` and the like.
+The expected requests are written out here from the guides named next to them, independently of the tested
+code. Ids from the platform are replaced with ``<schema>`` and the like.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Call:
 
     @property
     def outline(self) -> tuple[str, str, list[tuple[str, str]], Any]:
-        """What is compared with a line of the lists above."""
+        """The part that is compared with a line of the lists above."""
         return self.method, self.path, self.query, self.body
 
 
@@ -286,9 +286,7 @@ def without_words(node: dict[str, Any]) -> None:
         without_words(value)
 
 
-def test_a_connect_asks_for_a_token_and_then_call_by_call_as_documented(
-    platform: Platform, wire: list[Call]
-) -> None:
+def test_a_connect_sends_the_documented_calls_in_order(platform: Platform, wire: list[Call]) -> None:
     """Methods, paths, queries and bodies of a whole connect are those of the guides, in this order."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     token, *calls = wire
@@ -365,7 +363,7 @@ def test_updates_are_patches_and_puts_as_documented(platform: Platform, wire: li
     wire.clear()
     plan_connection(platform, webhooks=["feedback"]).apply()
     changes = [call for call in wire if call.method != "GET" and not call.path.endswith("/preview")]
-    added = {"type": "string", "title": "Agent name", "description": "The full name of that agent"}
+    added = {"type": "string", "title": "Agent name", "description": "Full name of that agent"}
     step = {"name": "Mapping", "params": {"mappingId": "<mapping set>", "mappingVersion": 2}}
     assert [call.outline for call in changes] == [
         (

@@ -37,7 +37,7 @@ COMMANDS = (["doctor"], ["connect"], ["connect", "--dry-run"], ["disconnect", "-
         ({"AEP_SANDBOX": "nowhere"}, "sandbox", "The sandbox nowhere was not found"),
     ],
 )
-def test_a_wrong_setting_is_reported_in_a_sentence(
+def test_a_wrong_setting_is_reported_in_one_sentence(
     tmp_path: Path, chatlio_kit: Any, changed: dict[str, str], line: str, sentence: str
 ) -> None:
     """The doctor fails exactly that line and names the next step; other commands end with the message."""
@@ -56,7 +56,7 @@ def test_a_wrong_setting_is_reported_in_a_sentence(
     assert chatlio_kit.secrets_said(local.account.client_secret, WRONG_SECRET) == []
 
 
-def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
+def test_a_host_that_does_not_answer_is_reported_in_one_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
     """A port without a listener: the doctor fails, and so does every command, with what to check."""
     with socket.socket() as closed, running(tmp_path / "store") as local:
         closed.bind(("127.0.0.1", 0))
@@ -75,10 +75,10 @@ def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, c
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
-def test_an_untrusted_certificate_is_reported_in_a_sentence(
+def test_an_untrusted_certificate_is_reported_in_one_sentence(
     tmp_path: Path, chatlio_kit: Any, untrusted_url: str
 ) -> None:
-    """A self-signed certificate is refused at once, with the setting for a proxy's own certificate."""
+    """A self-signed certificate is refused immediately, with the setting for a proxy's own certificate."""
     with running(tmp_path / "store") as local:
         for setting, line in (("AEP_IMS_URL", "token"), ("AEP_PLATFORM_URL", "org")):
             for command in COMMANDS:
@@ -94,7 +94,7 @@ def test_an_untrusted_certificate_is_reported_in_a_sentence(
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
-def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: Any) -> None:
+def test_an_expired_token_is_renewed_during_a_run(tmp_path: Path, settings_for: Any) -> None:
     """A token that the platform no longer accepts is replaced by a new one, silently."""
     with (
         running(tmp_path / "store", token_lifetime=1) as local,
@@ -109,7 +109,7 @@ def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: An
         assert tokens.current() != first
 
 
-def test_a_token_that_is_revoked_at_once_is_reported(
+def test_a_token_that_is_revoked_immediately_is_reported(
     tmp_path: Path, settings_for: Any, chatlio_kit: Any
 ) -> None:
     """If a new token is refused as well, the credential is reported as the cause, and nothing is retried."""
@@ -128,7 +128,7 @@ def test_a_token_that_is_revoked_at_once_is_reported(
 
 
 def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> None:
-    """The doctor says which settings are missing instead of ending before its first line."""
+    """The doctor lists the missing settings instead of ending before its first line."""
     with running(tmp_path / "store") as local:
         done = chatlio_kit(local, "doctor", AEP_CLIENT_SECRET="", AEP_SANDBOX="")
         plain = chatlio_kit(local, "doctor", AEP_PLATFORM_URL="http://platform.example")
@@ -137,7 +137,9 @@ def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> Non
     assert "AEP_PLATFORM_URL must be an https:// URL" in plain.stdout
 
 
-def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chatlio_kit: Any) -> None:
+def test_creating_showing_and_removing_a_connection_prints_no_secret(
+    tmp_path: Path, chatlio_kit: Any
+) -> None:
     """Every command of a connection's life, at every log level, shows no inlet, token or client secret."""
     with running(tmp_path / "store", enabling_delay=0.05) as local:
         steps = [["doctor"], ["connect", "--dry-run"], ["connect"], ["connect"], ["doctor"]]

@@ -1,6 +1,6 @@
-"""What ``convert`` writes, frozen: digests of the tables, the rejects and the report of realistic exports.
+"""Frozen output of ``convert``: digests of the tables, the rejects and the report of realistic exports.
 
-A wanted change of content is accepted by writing the digests anew::
+To accept an intended change of content, write the digests again::
 
     python tests/contract/test_convert.py
 """
@@ -60,7 +60,7 @@ def _damaged(folder: Path) -> Path:
 
 
 def _with_unknown_fields(folder: Path, every: int = 1) -> Path:
-    """Unknown fields in the payload, its visitor and its messages, in every record or every so many."""
+    """Unknown fields in the payload, its visitor and its messages, in every record or every nth one."""
     records = list(map(orjson.loads, _lines(_sample(folder))))
     for number, record in enumerate(records):
         if number % every == 0:
@@ -141,7 +141,7 @@ def expected() -> dict[str, Content]:
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_the_content_is_as_frozen(name: str, expected: dict[str, Content], tmp_path: Path) -> None:
-    """Tables, rejects and report are those of the day on which they were frozen."""
+    """Tables, rejects and report equal the frozen ones."""
     corpus, policy = CORPORA[name]
     assert converted(corpus(tmp_path), tmp_path / "out", policy) == expected[name]
 
@@ -151,7 +151,7 @@ def test_the_content_is_as_frozen(name: str, expected: dict[str, Content], tmp_p
 def test_workers_change_nothing(
     name: str, workers: int, expected: dict[str, Content], tmp_path: Path
 ) -> None:
-    """However many processes decode and validate, the content is the same."""
+    """The content is the same for any number of processes."""
     corpus, policy = CORPORA[name]
     found = converted(corpus(tmp_path), tmp_path / "out", policy, workers=workers)
     assert found == expected[name]
@@ -161,7 +161,7 @@ def test_workers_change_nothing(
 def test_batch_sizes_change_nothing(
     records: int, size: int, expected: dict[str, Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many records are held at once, the content is the same."""
+    """The content is the same for any batch size."""
     batches = Captures.batches
     monkeypatch.setattr(Captures, "batches", lambda self: batches(self, records, size))
     corpus, policy = CORPORA["30 % damaged"]

@@ -1,4 +1,4 @@
-"""Derived tables at their edges: which transcript is shown, when a chat began, who answered when."""
+"""Edge cases of derived tables: the transcript shown, the start of a chat, answers and their times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUESTION, ANSWER = "1710144005.000200", "1710144061.448129"
 def derived(
     request: pytest.FixtureRequest, tmp_path: Path, ndjson: Callable[[Path, Iterable[Any]], Path]
 ) -> Convert:
-    """Return the tables that captures give, as a notebook's frames and as files."""
+    """Return the tables of captures, as a notebook's frames and as files."""
 
     def derive(*captures: Payload) -> Frames:
         export = ck.read_export(ndjson(tmp_path / "captures.ndjson", captures))
@@ -39,9 +39,9 @@ def derived(
 def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callable[..., list[Payload]]:
     """Return transcripts of one conversation from the texts of their messages and their ends."""
 
-    def write(*told: tuple[str, list[str]]) -> list[Payload]:
+    def write(*reported: tuple[str, list[str]]) -> list[Payload]:
         found = []
-        for ended_at, texts in told:
+        for ended_at, texts in reported:
             messages = [
                 {**transcript["messages"][0], "ts": f"171014400{place}.000000", "text": text}
                 for place, text in enumerate(texts)
@@ -54,7 +54,7 @@ def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callab
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("reported", "shown"),
     [
         ([("2024-03-11T09:00:00Z", ["full", "full"]), ("2024-03-11T10:00:00Z", ["late"])], "full"),
         ([("2024-03-11T10:00:00Z", ["late"]), ("2024-03-11T09:00:00Z", ["full", "full"])], "full"),
@@ -63,10 +63,10 @@ def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callab
     ],
 )
 def test_the_fullest_transcript_is_shown(
-    derived: Convert, transcripts: Callable[..., list[Payload]], told: list[Any], shown: str
+    derived: Convert, transcripts: Callable[..., list[Payload]], reported: list[Any], shown: str
 ) -> None:
-    """It has the most messages; of as many, the latest end; of one end, the one that was read first."""
-    tables = derived(*transcripts(*told))
+    """It has the most messages; among equals, the latest end; then the one that was read first."""
+    tables = derived(*transcripts(*reported))
     assert len(tables["events"]) == 2
     assert tables["conversations"]["agent_name"].tolist() == [shown]
     assert set(tables["messages"]["text"]) == {shown}
@@ -88,7 +88,7 @@ def test_an_answer_counts_from_the_instant_of_its_question(
     answers: list[str],
     seconds: float | None,
 ) -> None:
-    """What an agent wrote at the same instant is an answer, after no time; what stood before is none."""
+    """An agent's message at the same instant is an answer after zero seconds; an earlier one is not."""
     question, answer = transcript["messages"]
     transcript["messages"] = [question, *({**answer, "ts": ts} for ts in answers)]
     (found,) = derived(envelope(transcript))["conversations"].to_dict("records")
@@ -129,16 +129,16 @@ def test_a_conversation_begins_with_its_start_or_its_first_event(
     assert pd.isna(found["duration_seconds"])
 
 
-def test_a_transcript_says_when_its_conversation_began(
+def test_a_transcript_determines_the_start_of_its_conversation(
     derived: Convert, transcript: Payload, conversation: Payload, envelope: Callable[..., Payload]
 ) -> None:
     """A transcript's own start comes before any event's time; without one, the event's time is taken."""
     started = envelope(conversation, "conversation_started", "2024-03-11T07:00:00Z")
-    told = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
-    assert told == [pd.Timestamp("2024-03-11T07:59:41.560106Z")]
+    reported = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
+    assert reported == [pd.Timestamp("2024-03-11T07:59:41.560106Z")]
     transcript["startedAt"] = ""
-    told = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
-    assert told == [pd.Timestamp("2024-03-11T07:00:00Z")]
+    reported = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
+    assert reported == [pd.Timestamp("2024-03-11T07:00:00Z")]
 
 
 def test_a_visitor_has_the_latest_known_facts(

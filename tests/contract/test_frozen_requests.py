@@ -1,6 +1,6 @@
-"""What plain ``connect`` and ``backfill`` send, frozen: the path of each request and a digest of its body.
+"""Frozen requests of plain ``connect`` and ``backfill``: the path of each, and a digest of its body.
 
-A wanted change is accepted by writing the digests anew::
+To accept an intended change, write the digests again::
 
     python tests/contract/test_frozen_requests.py
 """
@@ -58,7 +58,7 @@ def recorded() -> Iterator[list[Exchange]]:
 
 
 def digests_of(exchanges: list[Exchange]) -> list[str]:
-    """Return a line for each request but sign-ins; what is read is listed once, however often it was asked.
+    """Return a line for each request except sign-ins; repeated reads are listed once.
 
     Ids that the platform made up, and moments, are left out; ids of events are not.
     """

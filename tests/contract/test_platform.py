@@ -15,7 +15,7 @@ from chatlio_kit.samples import write_sample
 
 
 @pytest.mark.parametrize("fault", [{"fault": "status", "status": 500}, {"fault": "reset_before"}])
-def test_a_request_is_sent_again_until_the_platform_takes_it(
+def test_a_request_is_retried_until_it_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, object]
 ) -> None:
     """Five faults in a row cost one request five retries and no record."""

@@ -1,4 +1,4 @@
-"""What an answer of the platform means for each record."""
+"""The verdict on each record from a platform's answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OK = [{"xactionId": f"1760000000500:88:7:{place}"} for place in range(5)]
 DOCS_REFUSAL = {"statusCode": 400, "message": "Message has unknown xdm format"}
 
 
-def test_all_taken() -> None:
+def test_all_records_are_accepted() -> None:
     """An element with a transaction id and no status is a delivered record."""
     found = read_verdicts(_multi(*OK[:3]), 3)
     assert found.delivered == {place: OK[place]["xactionId"] for place in range(3)}
@@ -42,7 +42,7 @@ def test_refusals_as_adobes_documents_show_them() -> None:
 
 
 def test_refusals_as_production_answers_show_them() -> None:
-    """An element with status and a transaction id that ends in its place is a refusal of that record."""
+    """An element with status and a transaction id that ends in its index is a refusal of that record."""
     refused = {"xactionId": "1b0e5c1a-0000-4000-8000-000000000000-1", "status": 400, "message": "header"}
     accepted = {"xactionId": "1b0e5c1a-0000-4000-8000-000000000000-0"}
     found = read_verdicts(_multi(accepted, refused), 2)
@@ -51,28 +51,28 @@ def test_refusals_as_production_answers_show_them() -> None:
 
 
 def test_a_short_answer_is_matched_by_its_transaction_ids() -> None:
-    """Five records and three elements: who is named has a verdict, the others are unknown."""
+    """Five records and three elements: named records have a verdict, the others are unknown."""
     found = read_verdicts(_multi(OK[0], OK[3], OK[1]), 5)
     assert sorted(found.delivered) == [0, 1, 3]
     assert found.unknown == [2, 4]
 
 
-def test_a_short_answer_without_places_tells_nothing() -> None:
+def test_a_short_answer_without_positions_acknowledges_nothing() -> None:
     """Elements that cannot be matched to records acknowledge none of them."""
     found = read_verdicts(_multi({"xactionId": "a"}, DOCS_REFUSAL), 5)
     assert found.unknown == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("elements", [4, 5])
-def test_an_over_long_answer_names_nobody_twice(elements: int) -> None:
-    """Elements beyond the request are no reason to trust the others' positions."""
+def test_an_answer_with_too_many_elements_matches_no_positions(elements: int) -> None:
+    """If there are too many elements, the positions of the others are not trusted."""
     found = read_verdicts(_multi(*OK[:elements]), 3)
     assert found.unknown == [0, 1, 2]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, "503"])
-def test_passing_refusals_are_sent_again(status: int | str) -> None:
-    """A record that was refused for a passing reason is unknown, not dead."""
+def test_temporary_refusals_are_retried(status: int | str) -> None:
+    """A record that was refused for a temporary reason is unknown, not dead."""
     found = read_verdicts(_multi(OK[0], {"status": status, "xactionId": "x:y:z:1"}), 2)
     assert found.unknown == [1]
     assert not found.refused
@@ -81,8 +81,8 @@ def test_passing_refusals_are_sent_again(status: int | str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"null", b'{"responses": 5}', b'{"responses": [1, 2]}']
 )
-def test_what_is_no_answer_acknowledges_nothing(body: bytes) -> None:
-    """A 207 whose body does not say so has delivered nothing."""
+def test_an_invalid_answer_acknowledges_nothing(body: bytes) -> None:
+    """A 207 delivers only records that its body acknowledges."""
     assert read_verdicts(Response(207, body), 2).unknown == [0, 1]
 
 
@@ -92,8 +92,8 @@ def test_a_single_post_is_acknowledged_by_its_transaction_id() -> None:
     assert read_verdicts(Response(200, b'{"inletId":"i"}'), 1).unknown == [0]
 
 
-def test_records_go_one_by_one_only_when_every_one_lacks_its_header() -> None:
-    """One other element, or the same words in a refusal of the request, mean something else."""
+def test_records_go_one_by_one_only_if_all_lack_the_header() -> None:
+    """Another element, or the same words in a refusal of the request, means something else."""
     message = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
     lacking = {"status": 400, "xactionId": "1:2:3-0", "message": message}
     assert requires_envelopes(_multi(lacking, lacking))

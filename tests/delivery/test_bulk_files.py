@@ -1,4 +1,4 @@
-"""Files of XDM are what the platform documents for Parquet, and hold what a stream would have sent."""
+"""XDM files match the platform's documentation of Parquet, and hold the same data as a stream."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_row_is_what_the_history_mapping_makes_of_the_wire_record(
     ) == people.slim
 
 
-def test_times_before_1970_are_cut_like_those_of_a_stream(tables: ck.Tables) -> None:
+def test_times_before_1970_are_truncated_like_those_of_a_stream(tables: ck.Tables) -> None:
     """A time is cut down to its millisecond on both sides of 1970."""
     moment = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
     events = tables.events.iloc[:1].assign(
@@ -206,8 +206,8 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_is_one_sentence(tables: ck.Tables, tmp_path: Path) -> None:
-    """It says which folder, that nothing was sent, and what to do; the half file goes."""
+def test_a_full_disk_is_reported_in_one_sentence(tables: ck.Tables, tmp_path: Path) -> None:
+    """It names the folder, says that nothing was sent, and gives advice; the partial file is removed."""
     table = table_of(tables)
     written = BatchFiles(tmp_path / "lot", table.schema)
     with pytest.raises(OutputError, match=r"No space left on device\. Nothing of this batch was sent\."):

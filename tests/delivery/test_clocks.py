@@ -1,4 +1,4 @@
-"""This machine's clock may be wrong, or jump: the platform's times are compared with the platform's clock."""
+"""The local clock may be wrong or jump: the platform's times are compared with the platform's clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SetClock = Callable[[timedelta], None]
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
-    """Put this machine's clock ahead or behind for all of chatlio_kit but the platform."""
+    """Shift the local clock for all of chatlio_kit except the platform."""
 
     def put(ahead: timedelta) -> None:
         class Wrong(datetime):
@@ -71,7 +71,7 @@ def captures(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("ahead", OFF[:3], ids=str)
 @pytest.mark.parametrize("is_local", [True, False])
-def test_what_lands_is_found_whatever_the_clock_says(
+def test_landed_rows_are_found_with_any_local_clock(
     tmp_path: Path, captures: Path, set_clock: SetClock, ahead: timedelta, is_local: bool
 ) -> None:
     """With guard, canary and read-back, on the local platform and on one that counts as remote."""
@@ -83,10 +83,10 @@ def test_what_lands_is_found_whatever_the_clock_says(
     assert abs(datetime.fromisoformat(said).timestamp() - time.time()) < 300
 
 
-def test_a_clock_that_is_a_year_behind_finds_what_landed(
+def test_a_clock_that_is_a_year_behind_still_finds_landed_events(
     tmp_path: Path, documented: Path, set_clock: SetClock
 ) -> None:
-    """Events from before that time, so that none lies in the future."""
+    """Events from before that time, so that none is in the future."""
     set_clock(OFF[3])
     with _platform(tmp_path / "state") as platform:
         page = backfill([documented], platform, quiet=True)
@@ -94,10 +94,10 @@ def test_a_clock_that_is_a_year_behind_finds_what_landed(
 
 
 @pytest.mark.parametrize("jump", OFF, ids=str)
-def test_a_clock_that_jumps_makes_nothing_overdue_or_lost(
+def test_clock_jumps_mark_no_event_overdue_or_lost(
     tmp_path: Path, captures: Path, set_clock: SetClock, jump: timedelta
 ) -> None:
-    """What the edge dropped a moment ago may still land, whatever hour this machine believes it to be."""
+    """An event that the edge has just dropped may still land, whatever the local clock shows."""
     with _platform(tmp_path / "state", {"fault": "dropped", "share": 0.2, "lasting": True}) as platform:
         page = backfill([captures], platform, wait=0.5, quiet=True)
         assert page.run.under_way > 0
@@ -115,7 +115,7 @@ def test_a_clock_that_jumps_makes_nothing_overdue_or_lost(
 def test_the_guard_lasts_as_long_as_the_platform_asks(
     tmp_path: Path, set_clock: SetClock, ahead: timedelta, is_local: bool
 ) -> None:
-    """It neither falls away nor grows with an error of this machine's clock."""
+    """An error of the local clock neither removes nor extends it."""
     with _platform(tmp_path / "state", is_local=is_local) as platform:
         connection = ck.plan_connection(platform, quiet=True).apply(quiet=True)
         flow = next(iter(connection.live.values()))
@@ -125,7 +125,7 @@ def test_the_guard_lasts_as_long_as_the_platform_asks(
 
 
 def test_a_ledger_that_a_wrong_clock_has_begun_is_read_back(tmp_path: Path, captures: Path) -> None:
-    """Times that an earlier version took from this machine are not held against the platform's."""
+    """Local times recorded by an earlier version are not compared with the platform's."""
     with _platform(tmp_path / "state") as platform:
         backfill([captures], platform, quiet=True)
         with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as db, db:
@@ -141,7 +141,7 @@ def test_a_ledger_that_a_wrong_clock_has_begun_is_read_back(tmp_path: Path, capt
 
 
 @pytest.mark.parametrize("ahead", OFF, ids=str)
-def test_a_pause_that_ends_at_a_time_is_as_long_as_the_platform_means(
+def test_a_pause_until_a_time_is_measured_by_the_platforms_clock(
     set_clock: SetClock, ahead: timedelta
 ) -> None:
     """``Retry-After`` as a date counts from the ``Date`` of the same answer."""

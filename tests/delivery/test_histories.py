@@ -30,7 +30,7 @@ def _a_corrected_capture(machine: Histories) -> None:
 def _killed_while_a_bulk_run_opens(machine: Histories) -> None:
     """The state folder stayed locked while the process lived."""
     machine.begin(1)
-    gc.disable()  # it may unlock what nobody closed
+    gc.disable()  # it may unlock the folder
     try:
         machine.load(("client: after a commit", 3))
         machine.reconcile()
@@ -45,7 +45,7 @@ def _killed_when_the_ledger_is_made(machine: Histories) -> None:
 
 
 def _reverted_before_it_was_read(machine: Histories) -> None:
-    """What was delivered and reverted before a read is under way, then lost, then sent again."""
+    """An event delivered and reverted before a read is under way, then lost, then sent again."""
     machine.begin(7)
     machine.stream(("client: after a commit", 6))
     machine.revert(0)
@@ -72,7 +72,7 @@ def _dropped_then_lost(machine: Histories) -> None:
 
 
 def _dropped_then_replayed(machine: Histories) -> None:
-    """What was acknowledged counts as delivered, though it is nowhere and replay was asked for."""
+    """An acknowledged event counts as delivered, although it is nowhere and replay was requested."""
     machine.begin(EVERYTHING)
     machine.fault("some are dropped")
     machine.backfill()
@@ -80,7 +80,7 @@ def _dropped_then_replayed(machine: Histories) -> None:
 
 
 def _refused_reverted_and_unreadable(machine: Histories) -> None:
-    """Each sort of absence at once, with a kill of both in the replay."""
+    """All kinds of absence together, with a kill of both processes in the replay."""
     machine.begin(EVERYTHING)
     machine.fault("some are refused")
     machine.stream()
@@ -104,13 +104,13 @@ def _refused_reverted_and_unreadable(machine: Histories) -> None:
         _refused_reverted_and_unreadable,
     ],
 )
-def test_a_history_that_is_kept_as_a_case(history: Callable[[Histories], None]) -> None:
-    """The judge has nothing to say."""
+def test_a_recorded_history(history: Callable[[Histories], None]) -> None:
+    """The judge finds nothing."""
     play(history)
 
 
 def test_random_histories() -> None:
-    """The judge has nothing to say about histories that nobody thought of."""
+    """The judge finds nothing in random histories."""
     chosen = settings(
         max_examples=HISTORIES,
         stateful_step_count=8,
@@ -122,8 +122,8 @@ def test_random_histories() -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
-def test_a_bug_that_is_put_in_is_found(bug: Bug) -> None:
-    """The judge is silent about the history without the bug, and names the bug where it is put in."""
+def test_an_injected_bug_is_found(bug: Bug) -> None:
+    """The judge finds nothing without the bug, and names the bug once it is injected."""
     play(bug.history)
     with bug.put_in(), pytest.raises(AssertionError, match=bug.shows):
         play(bug.history)

@@ -1,4 +1,4 @@
-"""The ledger by itself: the first run and later ones, kills, and a folder where nothing was sent."""
+"""The ledger alone: first and later runs, kills, and an unused folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _refused(number: int, row: int, answer: str) -> Refused:
 def test_every_event_has_the_fate_that_was_written_last(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Over several runs, each broken off without a close, the ledger says what a dict says."""
+    """Over several runs, each interrupted without a close, the ledger agrees with a dict."""
     state = tmp_path_factory.mktemp("state")
     numbers = st.lists(st.integers(0, 30), unique=True)
     fates: dict[int, str] = {}
@@ -94,7 +94,7 @@ def test_every_event_has_the_fate_that_was_written_last(
         ledger.close()
 
 
-def test_the_first_run_is_indexed_by_whoever_looks_an_id_up(tmp_path: Path) -> None:
+def test_the_first_look_up_after_the_first_run_creates_the_index(tmp_path: Path) -> None:
     """A ledger that a kill left without its index gets it when rows are read back, and then finds them."""
     with Ledger(tmp_path) as ledger:
         destination = DestinationLedger(ledger, HERE)
@@ -113,8 +113,8 @@ def _has_index(state: Path) -> bool:
         return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'event_by_id'").fetchall())
 
 
-def test_a_full_disk_in_the_midst_of_settling(tmp_path: Path) -> None:
-    """What could not be settled is pending still, and what was settled before stands."""
+def test_a_full_disk_while_settling(tmp_path: Path) -> None:
+    """Unsettled events are still pending, and earlier verdicts remain."""
     with Ledger(tmp_path) as ledger:
         destination = DestinationLedger(ledger, HERE)
         rows = destination.insert_pending(destination.begin_run(NOW), _events(list(range(40)))).tolist()
@@ -148,18 +148,18 @@ INSERT INTO destination VALUES (1, 'local', 'org', 'prod', 'dataset', 'name', 17
 """
 
 
-def test_a_ledger_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
-    """Fates, times, dead letters and what is pending stay as they were; the next run goes on with them."""
+def test_a_ledger_of_the_first_layout_is_migrated(tmp_path: Path) -> None:
+    """Fates, times, dead letters and pending events stay unchanged; the next run continues with them."""
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
         db.executescript(_FIRST_LAYOUT)
-        told = [
+        reported = [
             (_id(1), "delivered", 1, "x:1", None, "2026-01-01T00:00:00.125+00:00"),
             (_id(2), "dead_lettered", 0, None, "refused_400", "2026-01-01T00:00:01.000+00:00"),
             (_id(3), "pending", 0, None, None, None),
         ]
         db.executemany(
             "INSERT INTO event SELECT 1, ?, 'feedback', ?, ?, 1, 1, ?, 'file', 7, ?, ?, NULL, ?",
-            ((key, fate, landed, _id(9), said, why, at) for key, fate, landed, said, why, at in told),
+            ((key, fate, landed, _id(9), said, why, at) for key, fate, landed, said, why, at in reported),
         )
         db.execute("INSERT INTO kept_body VALUES (1, ?, ?)", (_id(2), b"{}"))
         db.commit()
@@ -182,8 +182,8 @@ def test_a_ledger_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
         assert destination.counts().delivered == 3
 
 
-def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
-    """It is told in a sentence, and not a byte of it changes."""
+def test_a_ledger_of_a_later_version_is_not_changed(tmp_path: Path) -> None:
+    """It is reported in a sentence, and no byte of it changes."""
     with Ledger(tmp_path) as ledger:
         ledger.fetch_all("PRAGMA user_version = 99")
     before = (tmp_path / "ledger.db").read_bytes()
@@ -194,7 +194,7 @@ def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
 
 @contextmanager
 def _without_privileges() -> Iterator[None]:
-    """Act as somebody whom permissions bind, which they do not bind the superuser."""
+    """Act as a user without the superuser's privileges."""
     mine = os.geteuid()
     if mine == 0:
         os.seteuid(65534)
@@ -205,8 +205,8 @@ def _without_privileges() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("folder", "file"), [(0o555, 0o444), (0o777, 0o444), (0o000, 0o444)])
-def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, file: int) -> None:
-    """Whether folder, file or both are closed: nothing changes, and the sentence says what to do."""
+def test_a_read_only_ledger_is_reported_in_one_sentence(folder: int, file: int) -> None:
+    """If the folder, the file or both are read-only, nothing changes, and the message gives the next step."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         state = Path(name) / "state"
@@ -225,8 +225,8 @@ def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, fil
             assert DestinationLedger(ledger, HERE).last_run() == 1
 
 
-def test_a_folder_where_no_ledger_may_be_made() -> None:
-    """Where the state folder cannot be made at all, the same sentence says so."""
+def test_a_folder_in_which_no_ledger_can_be_created() -> None:
+    """If the state folder cannot be created, the same message says so."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o555)
         with (
@@ -236,8 +236,8 @@ def test_a_folder_where_no_ledger_may_be_made() -> None:
             Ledger(Path(name) / "state")
 
 
-def test_status_where_nothing_was_sent_makes_no_ledger(tmp_path: Path) -> None:
-    """A fresh folder is told as such, and stays empty."""
+def test_status_of_an_unused_folder_creates_no_ledger(tmp_path: Path) -> None:
+    """An unused folder is reported as such, and stays empty."""
     said = CliRunner().invoke(main, ["status", "--state", str(tmp_path / "state")])
     assert said.exit_code == 0
     assert "Nothing was sent" in said.output

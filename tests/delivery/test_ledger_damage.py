@@ -1,4 +1,4 @@
-"""A ledger that a disk, a person or another program has damaged costs a sentence, never a traceback."""
+"""A ledger damaged by a disk, a person or another program causes a message, never a traceback."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _flipped(seed: int, count: int, first: int) -> Damage:
 
 
 def _unreadable_names(path: Path) -> None:
-    """Overwrite a table's name in the schema with bytes that are no UTF-8."""
+    """Overwrite a table's name in the schema with bytes that are not UTF-8."""
     content = path.read_bytes()
     assert b"tableeventevent" in content
     path.write_bytes(content.replace(b"tableeventevent", b"table\xff\xfe\xff\xfe\xffevent"))
@@ -76,26 +76,30 @@ UNUSABLE: dict[str, Damage] = {
     "a text": lambda path: path.write_text("hello " * 500, encoding="utf-8") and None,
     "noise": lambda path: path.write_bytes(random.Random(1).randbytes(20_000)) and None,
     "cut in half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) and None,
-    "its first bytes alone": lambda path: path.write_bytes(path.read_bytes()[:100]) and None,
+    "only its first bytes": lambda path: path.write_bytes(path.read_bytes()[:100]) and None,
     "another database": _replaced("CREATE TABLE event (a)"),
     "another database of this version": _replaced("CREATE TABLE event (a)", "PRAGMA user_version = 3"),
-    "another database of the version before": _replaced("CREATE TABLE a (a)", "PRAGMA user_version = 2"),
-    "a table that is gone": _sql("DROP TABLE event"),
-    "a column that is gone": _sql("ALTER TABLE event RENAME COLUMN fate TO destiny"),
-    "tables whose names are no text": _unreadable_names,
+    "another database of the previous version": _replaced("CREATE TABLE a (a)", "PRAGMA user_version = 2"),
+    "a missing table": _sql("DROP TABLE event"),
+    "a missing column": _sql("ALTER TABLE event RENAME COLUMN fate TO destiny"),
+    "table names that are not text": _unreadable_names,
 }
 ODD: dict[str, Damage] = {
-    "a fate that is none": _sql("UPDATE event SET fate = 'weird' WHERE rowid = 2"),
+    "an unknown fate": _sql("UPDATE event SET fate = 'weird' WHERE rowid = 2"),
     "no bytes": lambda path: path.write_bytes(b"") and None,
-    "a time that is none": _sql("UPDATE destination SET first_sent_at = 'soon', sent_since = 'soon'"),
-    "a time beyond all": _sql("UPDATE readback SET at = 9000000000000000000"),
-    "an acceptance that is no time": _sql("UPDATE event SET settled_at = 'soon', landed = 0 WHERE rowid < 5"),
-    "a digest that is none": _sql("UPDATE event SET payload_digest = 'abc' WHERE rowid = 4"),
-    "an id that is none": _sql("UPDATE event SET event_id = x'00' WHERE rowid = 1"),
-    "a place that is none": _sql("UPDATE event SET source_record = 'first', landed = 0, fate = 'delivered'"),
-    "a file that is no text": _sql("UPDATE event SET source_file = CAST(x'ff' AS TEXT) WHERE rowid = 4"),
-    "a count that is none": _sql("UPDATE file_read SET records = 'many'"),
-    "a kind that is none": _sql(
+    "an invalid time": _sql("UPDATE destination SET first_sent_at = 'soon', sent_since = 'soon'"),
+    "a time out of range": _sql("UPDATE readback SET at = 9000000000000000000"),
+    "an invalid time of acceptance": _sql("UPDATE event SET settled_at = 'soon', landed = 0 WHERE rowid < 5"),
+    "an invalid digest": _sql("UPDATE event SET payload_digest = 'abc' WHERE rowid = 4"),
+    "an invalid id": _sql("UPDATE event SET event_id = x'00' WHERE rowid = 1"),
+    "an invalid record number": _sql(
+        "UPDATE event SET source_record = 'first', landed = 0, fate = 'delivered'"
+    ),
+    "a file name that is not text": _sql(
+        "UPDATE event SET source_file = CAST(x'ff' AS TEXT) WHERE rowid = 4"
+    ),
+    "an invalid count": _sql("UPDATE file_read SET records = 'many'"),
+    "an unknown kind": _sql(
         "UPDATE event SET kind = 'weird', fate = 'dead_lettered', landed = 0 WHERE rowid = 2",
         "INSERT INTO kept_body SELECT destination, event_id, x'7b7d' FROM event WHERE rowid = 2",
     ),
@@ -119,10 +123,8 @@ def _damage(state: Path, content: bytes, damage: Damage) -> None:
 
 
 @pytest.mark.parametrize("damage", UNUSABLE)
-def test_a_ledger_that_cannot_be_used_is_told_in_a_sentence(
-    sent: tuple[Path, Path, bytes], damage: str
-) -> None:
-    """Each command says which folder's ledger it is and what to do, and ends with 1."""
+def test_an_unusable_ledger_is_reported_in_one_sentence(sent: tuple[Path, Path, bytes], damage: str) -> None:
+    """Each command names the ledger's folder and the next step, and ends with 1."""
     captures, state, content = sent
     _damage(state, content, UNUSABLE[damage])
     for command in COMMANDS:
@@ -130,24 +132,24 @@ def test_a_ledger_that_cannot_be_used_is_told_in_a_sentence(
         assert result.exit_code == 1, command
         said = result.stderr.strip().splitlines()[-1]
         assert said.startswith(f"The ledger in {str(state)!r} cannot be used: ")
-        assert "Put a copy of it back, or move it away" in said
+        assert "Restore a copy, or move it away" in said
 
 
 @pytest.mark.parametrize("damage", ODD)
 def test_odd_values_in_a_ledger_show_no_traceback(sent: tuple[Path, Path, bytes], damage: str) -> None:
-    """What is odd and harmless is passed over; what is relied on is told in the same sentence."""
+    """Odd but harmless values are ignored; values that matter are reported in the same message."""
     captures, state, content = sent
     _damage(state, content, ODD[damage])
     for command in COMMANDS:
         result = _run(command, captures, state)
         if result.exit_code == 1 and "have no verdict yet" not in result.output:
-            assert "Put a copy of it back, or move it away" in result.stderr
+            assert "Restore a copy, or move it away" in result.stderr
 
 
 def test_a_disk_that_is_full_while_landing_is_noted(
     sent: tuple[Path, Path, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of a batch's file that finds no room is a sentence too, and names the folder."""
+    """A full disk while copying a batch's file is a message that names the folder."""
     captures, state, content = sent
     _damage(state, content, lambda path: None)
 

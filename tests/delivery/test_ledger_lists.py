@@ -1,4 +1,4 @@
-"""What the ledger lists and counts: each change concerns its own events at its own destination only."""
+"""The ledger's lists and counts: each change affects only its own events at its own destination."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Two:
         self.before = self.rows(self.there)
 
     def rows(self, destination: DestinationLedger) -> list[tuple[object, ...]]:
-        """Return all that is known of a destination's events, and its kept records."""
+        """Return all data about a destination's events, and its stored records."""
         query = (
             "SELECT event.*, body FROM event LEFT JOIN kept_body USING (destination, event_id)"
             " WHERE destination = ? ORDER BY event_id"
@@ -100,7 +100,7 @@ def _events() -> pd.DataFrame:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Two]:
-    """Open a ledger of two destinations; what is left at the other is as it was."""
+    """Open a ledger of two destinations; the other destination stays unchanged."""
     with Ledger(tmp_path) as ledger:
         both = Two(ledger)
         yield both
@@ -147,7 +147,7 @@ def test_events_are_listed_and_counted_by_their_fates(two: Two) -> None:
     assert (here.settled(every)[_id(2)].file, here.settled(every)[_id(2)].record) == ("b.json", 7)
 
 
-def test_what_was_accepted_within_a_time_and_is_missing_is_lost(two: Two) -> None:
+def test_missing_events_accepted_within_a_period_are_lost(two: Two) -> None:
     """The time includes its beginning and not its end; what landed, or is of another kind, stays."""
     here = two.here
     assert here.count_missing_before(NOW) == 0
@@ -165,7 +165,7 @@ def test_what_was_accepted_within_a_time_and_is_missing_is_lost(two: Two) -> Non
 
 
 def test_records_are_sent_again_as_they_were(two: Two) -> None:
-    """Dead letters and what a replay left pending, in chunks; never what is delivered."""
+    """Dead letters and records that a replay left pending, in chunks; never delivered events."""
     here = two.here
     here.mark_failed("failed", [DeadLetter(_id(0), "failed", "why", b'{"n":0}')])
     assert [[one.body for one in chunk] for chunk in here.retryable_records(chunk_rows=1)] == [
@@ -185,7 +185,7 @@ def test_records_are_sent_again_as_they_were(two: Two) -> None:
     assert here.counts() == FateCounts(2, 2, 2, 1)
 
 
-def test_what_landed_cannot_fail_and_what_was_forgotten_keeps_no_answer(two: Two) -> None:
+def test_landed_events_cannot_fail_and_forgotten_ones_keep_no_answer(two: Two) -> None:
     """Neither the record nor the answer of a forgotten event is kept again."""
     here = two.here
     erasure.erase_events(two.ledger, [_id(1)])
@@ -201,8 +201,8 @@ def test_what_landed_cannot_fail_and_what_was_forgotten_keeps_no_answer(two: Two
     assert (known.state, known.rows, known.is_read) == ("failed", 0, False)
 
 
-def test_what_a_full_read_misses_is_gone_for_its_reason(two: Two) -> None:
-    """Rows of a reverted batch, of no batch, and of a forgotten person; only some are called back."""
+def test_events_missing_in_a_full_read_are_gone_with_a_reason(two: Two) -> None:
+    """Rows of a reverted batch, of no batch, and of a forgotten person; only some are requeued."""
     here, landings = two.here, two.here.landings
     first = two.land([0, 0, 2], "reverted")
     two.land([1], "kept", read=first)
@@ -228,7 +228,7 @@ def test_what_a_full_read_misses_is_gone_for_its_reason(two: Two) -> None:
     assert here.requeue_gone(run) == {("transcript", "a.json"): 1}
 
 
-def test_what_was_erased_is_not_called_back(two: Two) -> None:
+def test_erased_events_are_not_requeued(two: Two) -> None:
     """A person's rows are gone because they were erased, whatever the batch's state."""
     here, landings = two.here, two.here.landings
     two.land([0, 1])
@@ -242,7 +242,7 @@ def test_what_was_erased_is_not_called_back(two: Two) -> None:
     assert here.counts() == FateCounts(2, 2, 2, 1, 1)
 
 
-def test_a_deleted_dataset_takes_every_row_with_it(two: Two) -> None:
+def test_deleting_a_dataset_deletes_every_row(two: Two) -> None:
     """Batches that failed have failed still."""
     here, landings = two.here, two.here.landings
     two.land([0])
@@ -283,7 +283,7 @@ def test_a_later_read_that_does_not_look_again_is_reported(two: Two) -> None:
 
 
 def test_an_acceptance_in_the_future_is_now(two: Two) -> None:
-    """A clock that is five minutes wrong is believed, and one that is wronger is not."""
+    """A clock that is wrong by five minutes is accepted, one that is wrong by more is not."""
     query = "SELECT max(settled_at) FROM event WHERE destination = ?"
     for ahead, written in ((timedelta(minutes=5), NOW - timedelta(minutes=5)), (timedelta(minutes=6), None)):
         two.here.landings.begin_read(NOW - ahead)
@@ -334,7 +334,7 @@ def test_an_event_is_found_at_every_destination(two: Two) -> None:
 
 
 def test_a_person_is_erased_at_every_destination(two: Two) -> None:
-    """What was pending becomes a dead letter; nothing of others changes."""
+    """Pending events become dead letters; other people's events do not change."""
     ids = [_id(0), _id(2), _id(4)]
     assert erasure.count_rows(two.ledger, ids) == 6
     assert erasure.sent_elsewhere(two.ledger, ids) == {THERE: 1}
@@ -353,8 +353,8 @@ def test_a_person_is_erased_at_every_destination(two: Two) -> None:
     two.before = two.rows(two.there)
 
 
-def test_times_and_ids_that_are_none_match_nothing() -> None:
-    """An id in another form is no event of the ledger's; a time before any read is none."""
+def test_invalid_times_and_ids_match_nothing() -> None:
+    """An id in another form is not an event; a time before any read is missing."""
     assert from_milliseconds(None) is None
     assert from_milliseconds(-1) is None
     assert from_milliseconds(to_milliseconds(NOW)) == NOW

@@ -1,4 +1,4 @@
-"""The pace, against a clock that the test turns."""
+"""The pace, with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from chatlio_kit.delivery.requests.pacing import RECOVERY, Pace, largest_request
 
 
 class Clock:
-    """A clock that stands still until somebody waits."""
+    """A clock that advances only by waiting."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
 class PacedByHand(Pace):
-    """A pace whose waits turn the clock instead of passing time."""
+    """A pace whose waits advance the clock instead of waiting."""
 
     def __init__(self, messages: float, requests: float, clock: Clock) -> None:
         super().__init__(messages, requests, clock)
         self.hand = clock
 
     def pause(self, seconds: float) -> None:
-        """Turn the clock."""
+        """Advance the clock."""
         self.hand.now += max(0.0, seconds)
 
 
@@ -49,7 +49,7 @@ def _sent(pace: PacedByHand, sizes: list[int], idle: list[float]) -> list[tuple[
 def test_no_second_passes_the_published_limit(
     pace: tuple[int, int], shares: list[float], idle: list[float]
 ) -> None:
-    """At both default paces no second holds more than the platform takes, whatever the pauses."""
+    """At both default paces, no second exceeds the platform's limit, with any pauses."""
     messages, limit = pace
     sizes = [max(1, round(share * largest_request(messages))) for share in shares]
     sent = _sent(PacedByHand(messages, 1000, Clock()), sizes, idle)
@@ -75,15 +75,15 @@ def test_requests_are_paced_too() -> None:
     assert 4.9 <= clock.now <= 5.1
 
 
-def test_a_steady_sender_holds_the_configured_pace() -> None:
+def test_a_steady_sender_keeps_the_configured_pace() -> None:
     """A minute of full requests holds 9,000 messages a second, and not one more."""
     clock = Clock()
     sent = _sent(PacedByHand(9000, 1000, clock), [900] * 600, [0.0] * 600)
     assert abs(sum(size for _, size in sent) / clock.now - 9000) < 9000 * 0.02
 
 
-def test_a_full_platform_is_given_air_and_then_the_pace_comes_back() -> None:
-    """After a refusal the pace is cut and nothing goes out for as long as was asked; then it rises again."""
+def test_throttling_cuts_the_pace_which_then_recovers() -> None:
+    """After throttling, the pace is cut and nothing is sent for the requested time; then it rises again."""
     clock = Clock()
     pace = PacedByHand(1000, 1000, clock)
     pace.slow_down(hold=3.0)
@@ -104,7 +104,7 @@ def test_refusals_of_one_moment_count_once() -> None:
 
 
 def test_a_stop_ends_the_waiting() -> None:
-    """After a stop nothing may go out any more, at once."""
+    """After a stop, nothing more is sent, with immediate effect."""
     pace = Pace(0.001, 0.001)
     pace.stop()
     assert pace.wait_for(1000) is False

@@ -25,7 +25,7 @@ def _record(number: int, size: int) -> WireRecord:
 def test_packets_hold_everything_once_in_order_and_within_the_limits(
     sizes: list[int], limit: int, most: int | None
 ) -> None:
-    """No record is lost, doubled or moved, no packet passes a limit, and bodies are the JSON that is sent."""
+    """No record is lost, duplicated or moved, no body exceeds a limit, and bodies are the JSON sent."""
     records = [_record(number, size) for number, size in enumerate(sizes)]
     packets = list(pack(records, limit, most))
     assert [record for packet in packets for record in packet.records] == records
@@ -40,8 +40,8 @@ def test_packets_hold_everything_once_in_order_and_within_the_limits(
     assert all(fuller)
 
 
-def test_what_can_be_sent_at_all() -> None:
-    """A record fits when its request has at most 1,000,000 bytes."""
+def test_the_largest_record_that_can_be_sent() -> None:
+    """A record fits if its request has at most 1,000,000 bytes."""
     around = len(b'{"messages":[]}')
     most, more = (WireRecord("a", b"x" * (LIMIT - around + extra)) for extra in (0, 1))
     assert (fits(most), fits(more)) == (True, False)
@@ -66,7 +66,7 @@ def test_halves_are_the_whole(count: int) -> None:
     places=st.lists(st.integers(0, 11), unique=True),
 )
 def test_records_in_one_buffer_are_as_good_as_a_list(sizes: list[int], cut: slice, places: list[int]) -> None:
-    """Slices and selections give what a list gives, and what is joined is these records and no others."""
+    """Slices and selections equal those of a list, and joined bodies hold exactly these records."""
     listed = [_record(number, size) for number, size in enumerate(sizes)]
     laid = WireRecords.of(listed)
     assert list(laid[cut]) == listed[cut]

@@ -1,4 +1,4 @@
-"""The reckoning after sending: landed, under way, overdue, lost and failed are told apart by evidence."""
+"""Reconciliation after sending: landed, under way, overdue, lost and failed are distinguished by evidence."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def _look(platform: Platform) -> Reconciliation:
 
 
 def _age_ledger(state: Path, hours: float) -> None:
-    """Make everything that was accepted so much older."""
+    """Make everything that was accepted older by this much."""
     with closing(sqlite3.connect(state / "ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE event SET settled_at = settled_at - ?", (round(hours * HOUR),))
 
 
 def _age_runs(state: Path, hours: float) -> None:
-    """Make the dataflow's runs so much older."""
+    """Make the dataflow's runs older by this much."""
     _change(
         state,
         "UPDATE run SET started = started - :moved, body = json_set(body,"
@@ -73,15 +73,13 @@ def _age_runs(state: Path, hours: float) -> None:
 
 
 def _change(state: Path, statement: str, values: dict[str, Any] | None = None) -> None:
-    """Change what the platform says."""
+    """Change the platform's answers."""
     with closing(sqlite3.connect(state / "local" / DATABASE, timeout=30)) as store, store:
         store.execute(statement, values or {})
 
 
-def test_a_record_that_was_dropped_is_under_way_for_an_hour_then_lost_then_sent_again(
-    state: Path, captures: Path
-) -> None:
-    """What the edge acknowledged and dropped is not called lost before the platform says that it is done."""
+def test_a_dropped_record_is_under_way_for_an_hour_then_lost_then_resent(state: Path, captures: Path) -> None:
+    """An event that the edge acknowledged and dropped is not lost until the platform has finished."""
     with _platform(state, {"fault": "dropped", "share": 0.1, "lasting": True}) as platform:
         page = backfill([captures], platform, wait=1.5, quiet=True)
         log = read_log(state / "local")
@@ -114,7 +112,7 @@ def test_a_record_that_was_dropped_is_under_way_for_an_hour_then_lost_then_sent_
 
 
 def test_nothing_is_lost_while_a_run_or_a_batch_is_open(state: Path, captures: Path) -> None:
-    """Two hours old, but its run is in progress: the platform has not said that it is done."""
+    """It is two hours old, but its run is in progress: the platform has not finished."""
     with _platform(state, {"fault": "dropped", "share": 0.1, "lasting": True}) as platform:
         backfill([captures], platform, wait=1.0, quiet=True)
         _age_ledger(state, hours=2)
@@ -134,8 +132,8 @@ def test_nothing_is_lost_while_a_run_or_a_batch_is_open(state: Path, captures: P
     assert (found.overdue, set(found.dead_by_reason)) == (0, {LOST})
 
 
-def test_a_lost_event_that_lands_after_all_is_delivered(state: Path, captures: Path) -> None:
-    """A row is stronger than any reckoning: what was given up and then read back counts as landed."""
+def test_a_lost_event_that_lands_late_is_delivered(state: Path, captures: Path) -> None:
+    """A row outweighs any conclusion: a lost event that is read back counts as landed."""
     with _platform(state) as platform:
         backfill([captures], platform, quiet=True)
         with closing(sqlite3.connect(state / "ledger.db")) as ledger, ledger:
@@ -146,7 +144,7 @@ def test_a_lost_event_that_lands_after_all_is_delivered(state: Path, captures: P
 
 
 def test_consolidated_batches_are_followed_and_counted_once(state: Path, captures: Path) -> None:
-    """Batches that are gathered before or after they were read change no count, however often it happens."""
+    """Batches consolidated before or after they were read change no count, even repeatedly."""
     with _platform(state, consolidation_delay=0.0) as platform:
         for folder in sorted(path for path in captures.iterdir() if path.is_dir()):
             page = backfill([folder], platform, quiet=True)
@@ -165,10 +163,10 @@ def _wait_for_one_batch(platform: Platform) -> None:
         time.sleep(0.02)
 
 
-def test_an_unread_platform_leaves_the_page_standing(
+def test_a_failed_read_back_keeps_the_page(
     state: Path, captures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When what landed cannot be read back, the page says so and everything that was sent stays told."""
+    """If the dataset cannot be read back, the page says so and still shows everything that was sent."""
 
     def refuse(*asked: Any, **wanted: Any) -> None:
         raise PermissionMissing(
@@ -187,7 +185,7 @@ def _run(started: int, completed: int, status: str = "success", received: int = 
 
 
 def test_an_account_is_finished_up_to_its_first_open_run() -> None:
-    """Finished runs speak for the time before them; an open one takes back everything since its start."""
+    """Finished runs cover the time before them; an open run leaves everything since its start open."""
     both = RunCounters.of([_run(0, HOUR), _run(HOUR, 2 * HOUR)])
     assert (both.received, both.ingested, both.failed) == (20, 18, 2)
     assert both.until == datetime.fromtimestamp(7200, UTC)

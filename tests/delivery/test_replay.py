@@ -1,4 +1,4 @@
-"""Replay: dead letters again, and what becomes of a replay that is killed."""
+"""Replay: dead letters sent again, and killed replays."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _SMALL_REQUESTS = (
 """The command line, with requests so small that there are many of them."""
 
 
-def test_a_killed_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    """SIGKILL in the middle of a replay: the next one sends the rest, and all of it lands."""
+def test_a_killed_replay_resumes_where_it_stopped(tmp_path: Path) -> None:
+    """SIGKILL in the middle of a replay: the next one sends the rest, and everything lands."""
     state = tmp_path / "state"
     sample = write_sample(tmp_path / "x.d", events=EVENTS, seed=31)
     refuse_all = {"faults": [{"fault": "partial", "status": 400, "share": 1.0}]}
@@ -63,8 +63,8 @@ def test_a_killed_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert second["total"] == {"delivered": EVENTS, "dead_lettered": 0, "pending": 0, "landed": EVENTS}
 
 
-def test_what_was_forgotten_is_not_called_back(local: Platform, tmp_path: Path) -> None:
-    """A dead letter of which no copy is kept waits for its captures, unless it was forgotten."""
+def test_forgotten_events_are_not_requeued(local: Platform, tmp_path: Path) -> None:
+    """A dead letter without a stored copy waits for its captures, unless it was forgotten."""
     sample = write_sample(tmp_path / "x.d", events=20, seed=32)
     backfill([sample.path], local, quiet=True)
     with Ledger(local.settings.state) as ledger:

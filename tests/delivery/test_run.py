@@ -1,4 +1,4 @@
-"""A run: the pace it keeps, and what it leaves when it is broken off."""
+"""A run: its pace, and its state after an interruption."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatlio_kit.tables import Tables, read_export
     ("value", "pace"), [("enabled:true", 1_400), ("enabled: true", 1_400), ("enabled:false", 9_000)]
 )
 def test_a_dataset_that_feeds_profile_is_sent_to_slowly(local: Platform, value: str, pace: int) -> None:
-    """The dataset's tags decide; Adobe's samples write them with and without a blank."""
+    """The dataset's tags decide; Adobe's samples write them with and without a space."""
     connection = plan_connection(local).apply(quiet=True)
     assert pace_for(connection) == 9_000
     union = [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
@@ -33,8 +33,8 @@ def test_a_dataset_that_feeds_profile_is_sent_to_slowly(local: Platform, value: 
     assert pace_for(connection) == pace
 
 
-def test_what_is_under_way_is_settled_when_a_run_is_broken_off(local: Platform, documented: Path) -> None:
-    """An error in the midst of a run ends sending; what was answered is delivered, not pending."""
+def test_requests_under_way_are_settled_when_a_run_is_interrupted(local: Platform, documented: Path) -> None:
+    """An error during a run ends sending; answered records are delivered, not pending."""
     tables = read_export(documented).to_tables(quiet=True)
     connection = plan_connection(local).apply(quiet=True)
     state = local.settings.state
@@ -62,7 +62,7 @@ def test_a_run_is_closed_in_another_thread(local: Platform) -> None:
 
 
 def test_a_killed_run_leaves_no_lock(local: Platform) -> None:
-    """The lock ends with the process that held it, however it ends."""
+    """The lock ends with its process, however that ends."""
     state = local.settings.state
     with subprocess.Popen([sys.executable, "-c", _HOLD, str(state)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

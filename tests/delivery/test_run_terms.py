@@ -1,4 +1,4 @@
-"""A run on other terms than those before it says what that means for what is there now."""
+"""A run with other options than earlier runs explains the effect on existing rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def captures(
     ndjson: Callable[[Path, Iterable[Any]], Path],
     envelope: Callable[..., Payload],
 ) -> Path:
-    """Three events whose kind nothing names but an option."""
+    """Three events whose kind only an option names."""
     records = [envelope({**deepcopy(conversation), "message": f"question {number}"}) for number in range(3)]
     return ndjson(tmp_path / "captures" / "x.ndjson", records)
 
@@ -39,8 +39,8 @@ def _notes(page: Page) -> list[str]:
     return [note for note in page.notes if "sent" in note]
 
 
-def test_what_went_out_unredacted_is_said(captures: Path, local: Platform) -> None:
-    """The page counts what earlier runs sent otherwise, and sends nothing again."""
+def test_unredacted_events_of_earlier_runs_are_reported(captures: Path, local: Platform) -> None:
+    """The page counts events that earlier runs sent with other options, and sends nothing again."""
     assert _notes(_sent(captures, local)) == []
     assert _notes(_sent(captures, local)) == []
     page = _sent(captures, local, redact="mask")
@@ -53,7 +53,7 @@ def test_what_went_out_unredacted_is_said(captures: Path, local: Platform) -> No
     assert "were sent unredacted" in (report / "report.html").read_text(encoding="utf-8")
 
 
-def test_another_key_is_said(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_key_is_reported(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes of two keys do not join; neither key is kept."""
     for key in KEYS:
         monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", key)
@@ -64,8 +64,8 @@ def test_another_key_is_said(captures: Path, local: Platform, monkeypatch: pytes
     assert not any(key.encode() in kept for key in KEYS)
 
 
-def test_an_older_ledger_does_not_say_how_it_redacted(captures: Path, local: Platform) -> None:
-    """What an earlier version sent is counted, and not said to be redacted or not."""
+def test_an_older_ledger_has_no_record_of_its_redaction(captures: Path, local: Platform) -> None:
+    """Events sent by an earlier version are counted, without a claim about their redaction."""
     _sent(captures, local)
     with Ledger(local.settings.state) as ledger, ledger.transaction() as db:
         db.execute("DELETE FROM run_terms")
@@ -74,7 +74,7 @@ def test_an_older_ledger_does_not_say_how_it_redacted(captures: Path, local: Pla
 
 
 def test_another_kind_makes_other_events(captures: Path, local: Platform) -> None:
-    """The kind is part of an event's id: under another option the same records are told to be there twice."""
+    """The kind is part of an event's id: under another option, the same records are reported twice."""
     _sent(captures, local)
     page = _sent(captures, local, kind="unanswered")
     assert page.counts.accepted == 3
@@ -84,8 +84,8 @@ def test_another_kind_makes_other_events(captures: Path, local: Platform) -> Non
     assert "--kind unanswered" in note
 
 
-def test_frames_are_told_too(captures: Path, local: Platform) -> None:
-    """What is streamed from redacted tables says what was backfilled unredacted."""
+def test_frames_are_reported_too(captures: Path, local: Platform) -> None:
+    """Streaming redacted tables reports events that were backfilled unredacted."""
     _sent(captures, local)
     tables = ck.read_export(captures, kind="feedback", redact="mask").to_tables(quiet=True)
     connection: Connection = ck.open_connection(local)
@@ -96,8 +96,8 @@ def test_frames_are_told_too(captures: Path, local: Platform) -> None:
 @pytest.mark.parametrize(
     ("page", "sentence"),
     [
-        (Page("d", throttled=1), "The platform was too busy once; sending slowed down."),
-        (Page("d", throttled=3), "The platform was too busy 3 times; sending slowed down."),
+        (Page("d", throttled=1), "The platform throttled requests once; sending slowed down."),
+        (Page("d", throttled=3), "The platform throttled requests 3 times; sending slowed down."),
         (
             Page("d", people={"for Profile": 5, "no identity": 2, "too large for Profile": 1}),
             "In the lake but not in Profile: 2 without an identity, 1 too large for Profile.",

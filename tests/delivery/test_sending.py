@@ -1,4 +1,4 @@
-"""Sending, against answers that a platform may give, over a function that stands for one inlet."""
+"""Sending, with possible answers of a platform, to a function in place of an inlet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORDS = [WireRecord(f"e{number}", json.dumps({"n": number}).encode()) for numb
 
 
 class Inlet:
-    """Takes records and remembers how often it accepted each; ``answer`` decides what it says."""
+    """An inlet that counts accepted records; ``answer`` decides its answers."""
 
     def __init__(self, answer: Callable[[int, list[int]], Reply | Exception | None]) -> None:
         self._answer = answer
@@ -31,7 +31,7 @@ class Inlet:
         self.singles = 0
 
     def post_batch(self, body: bytes) -> Reply:
-        """Take a batch, or say what ``answer`` says."""
+        """Accept a batch, or return what ``answer`` decides."""
         numbers = [message["n"] for message in json.loads(body)["messages"]]
         with self.lock:
             self._asked += 1
@@ -81,8 +81,8 @@ def _send(inlet: Inlet, packets: list[RequestBody] | None = None) -> Outcome:
         sender.send(inlet, packets or list(pack(RECORDS, 120)))
         sender.finish()
     total = Outcome.sum(outcomes)
-    told = [*_delivered(total), *(each.row for each in total.refused), *total.pending]
-    assert sorted(told) == list(range(len(RECORDS)))
+    reported = [*_delivered(total), *(each.row for each in total.refused), *total.pending]
+    assert sorted(reported) == list(range(len(RECORDS)))
     numbers = {each.request for each in (*total.delivered, *total.refused)}
     assert numbers <= set(range(1, total.requests + 1))
     return total
@@ -92,7 +92,7 @@ def _delivered(total: Outcome) -> list[int]:
     return [row for each in total.delivered for row in each.transactions]
 
 
-def test_a_quiet_day() -> None:
+def test_every_record_is_delivered_once() -> None:
     """Every record is delivered once and carries its transaction id."""
     inlet = Inlet(lambda asked, numbers: None)
     total = _send(inlet)
@@ -102,8 +102,8 @@ def test_a_quiet_day() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_passing_failure_is_sent_again(status: int) -> None:
-    """Every third request fails for now; everything arrives, once."""
+def test_a_temporary_failure_is_retried(status: int) -> None:
+    """Every third request fails temporarily; everything arrives, once."""
     inlet = Inlet(lambda asked, numbers: _reply(status, {}) if asked % 3 == 0 else None)
     total = _send(inlet)
     assert set(inlet.accepted.values()) == {1}
@@ -111,8 +111,8 @@ def test_a_passing_failure_is_sent_again(status: int) -> None:
     assert total.retries > 0
 
 
-def test_an_answer_that_got_lost_is_asked_for_again() -> None:
-    """A connection that breaks after acceptance doubles records under the same ids, and loses none."""
+def test_a_lost_answer_is_requested_again() -> None:
+    """A connection that breaks after acceptance duplicates records with the same ids, and loses none."""
 
     def answer(asked: int, numbers: list[int]) -> Exception | None:
         if asked % 4:
@@ -126,8 +126,8 @@ def test_an_answer_that_got_lost_is_asked_for_again() -> None:
     assert set(inlet.accepted.values()) == {1, 2}
 
 
-def test_all_that_was_left_without_an_answer_is_counted() -> None:
-    """Every try of a request counts: each may have put the records into the lake."""
+def test_records_without_an_answer_are_counted() -> None:
+    """Every attempt counts: each may have put the records into the lake."""
 
     def answer(asked: int, numbers: list[int]) -> Reply | None:
         if asked > 2:
@@ -139,15 +139,15 @@ def test_all_that_was_left_without_an_answer_is_counted() -> None:
     assert total.unanswered == 39 + 38  # an answer holds one verdict each time
 
 
-def test_a_platform_that_stays_away_leaves_records_pending() -> None:
-    """When no try succeeds the records are told as pending, not as lost and not as delivered."""
+def test_an_unreachable_platform_leaves_records_pending() -> None:
+    """If no attempt succeeds, the records are reported as pending, not as lost or delivered."""
     total = _send(Inlet(lambda asked, numbers: _silence()))
     assert len(total.pending) == 40
     assert _delivered(total) == []
 
 
-def test_one_bad_record_costs_itself() -> None:
-    """A 400 for the whole request is split until the culprit stands alone."""
+def test_only_the_bad_record_is_rejected() -> None:
+    """A request refused with 400 is split until the faulty record is alone."""
     inlet = Inlet(lambda asked, numbers: _reply(400, {"title": "no"}) if 17 in numbers else None)
     total = _send(inlet, list(pack(RECORDS)))
     assert [(each.letter.event_id, each.letter.reason) for each in total.refused] == [("e17", "refused_400")]
@@ -167,7 +167,7 @@ def test_a_request_that_is_too_large_is_split() -> None:
 
 
 def test_a_refused_element_is_a_dead_letter_and_its_neighbours_are_not_sent_again() -> None:
-    """A 207 that refuses some records delivers the others, and nothing of it is repeated."""
+    """A 207 that refuses some records delivers the others, and nothing is sent again."""
 
     def answer(asked: int, numbers: list[int]) -> Reply:
         good = [number for number in numbers if number % 10]
@@ -186,7 +186,7 @@ def test_a_refused_element_is_a_dead_letter_and_its_neighbours_are_not_sent_agai
 
 
 def test_a_refused_credential_stops_sending() -> None:
-    """A 401 ends the run at once; what is left is pending, and the sentence names no inlet."""
+    """A 401 ends the run immediately; the rest is pending, and the message names no inlet."""
     body = {"status": "401", "report": {"message": f"inletId: [{'9f' * 32}] Ims service token is empty"}}
     total = _send(Inlet(lambda asked, numbers: _reply(401, body) if asked > 2 else None))
     assert total.pending
@@ -194,8 +194,8 @@ def test_a_refused_credential_stops_sending() -> None:
     assert "9f9f" not in total.stopped_by
 
 
-def test_an_inlet_that_is_not_there_yet_is_waited_for() -> None:
-    """A new inlet may be unknown for a while; nothing is lost meanwhile, however often it is asked."""
+def test_sending_waits_until_the_inlet_exists() -> None:
+    """A new inlet may be unknown for a while; nothing is lost in the meantime."""
     inlet = Inlet(
         lambda asked, numbers: (
             _reply(404, {"title": "Inlet does not exist (Reference id: 1)"}) if asked < 30 else None
@@ -205,8 +205,8 @@ def test_an_inlet_that_is_not_there_yet_is_waited_for() -> None:
     assert len(_delivered(total)) == 40
 
 
-def test_a_batch_path_that_takes_no_raw_records() -> None:
-    """When every record is asked for its header, all are posted one by one, each once."""
+def test_a_batch_path_that_accepts_no_raw_records() -> None:
+    """If all elements ask for the header, all records are posted one by one, each once."""
     said = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
 
     def answer(asked: int, numbers: list[int]) -> Reply:
@@ -218,14 +218,14 @@ def test_a_batch_path_that_takes_no_raw_records() -> None:
     assert set(inlet.accepted.values()) == {1}
 
 
-def test_a_redirect_is_no_verdict() -> None:
-    """What stands between us and the platform may redirect for a while; no record is dead for that."""
+def test_a_redirect_is_not_a_verdict() -> None:
+    """A proxy may redirect for a while; no record becomes a dead letter because of that."""
     inlet = Inlet(lambda asked, numbers: _reply(302, {}) if asked % 2 else None)
     assert len(_delivered(_send(inlet))) == 40
 
 
-def test_what_cannot_be_settled_ends_sending() -> None:
-    """An outcome that cannot be written down is raised, and nothing more is posted."""
+def test_an_outcome_that_cannot_be_recorded_ends_sending() -> None:
+    """An outcome that cannot be recorded is raised, and nothing more is posted."""
     inlet = Inlet(lambda asked, numbers: None)
 
     def settle(outcome: Outcome) -> None:
@@ -237,8 +237,8 @@ def test_what_cannot_be_settled_ends_sending() -> None:
     assert sum(inlet.accepted.values()) < 20 * 40
 
 
-def test_outcomes_are_settled_while_nobody_waits() -> None:
-    """What was answered is written down at once, not when the next packet is sent."""
+def test_outcomes_are_settled_immediately() -> None:
+    """Answers are recorded immediately, not when the next body is sent."""
     settled = threading.Event()
     with Sender(Pace(1e9, 1e9), lambda outcome: settled.set()) as sender:
         sender.send(Inlet(lambda asked, numbers: None), pack(RECORDS))
@@ -249,7 +249,7 @@ def test_outcomes_are_settled_while_nobody_waits() -> None:
     "said", [_reply(503, {}), _reply(500, {"title": "down"}), _silence(), _reply(404, {})]
 )
 def test_a_dead_platform_ends_sending(said: Reply | Exception) -> None:
-    """Without a verdict for as long as asked, sending stops: the rest is pending, and the reason is told."""
+    """Without a verdict for the given time, sending stops: the rest is pending, the reason is reported."""
     inlet = Inlet(lambda asked, numbers: said)
     outcomes: list[Outcome] = []
     pace = Pace(1e9, 1e9)
@@ -263,7 +263,7 @@ def test_a_dead_platform_ends_sending(said: Reply | Exception) -> None:
 
 
 def test_a_platform_that_answers_now_and_then_is_not_dead() -> None:
-    """Each verdict begins the patience anew, however many requests fail in between."""
+    """Each verdict resets the patience, even if many requests fail in between."""
     inlet = Inlet(lambda asked, numbers: None if asked % 4 == 0 else _reply(503, {}))
     outcomes: list[Outcome] = []
     pace = Pace(1e9, 1e9)

@@ -32,7 +32,7 @@ def _by_kind(records: Iterable[WireRecord]) -> dict[str, dict[str, Any]]:
 
 
 def test_a_transcripts_wire_record(tables: Tables) -> None:
-    """Column names as keys, messages nested, nulls left out, times UTC cut to milliseconds, ids as text."""
+    """Column names as keys, messages nested, nulls left out, UTC times in milliseconds, ids as strings."""
     sent = _sent(tables)["transcript"]
     assert sent.pop("event_id") == tables.events.set_index("kind").loc["transcript", "event_id"]
     assert sent == {
@@ -75,8 +75,8 @@ def test_a_transcripts_wire_record(tables: Tables) -> None:
     }
 
 
-def test_times_are_cut_to_milliseconds(tables: Tables) -> None:
-    """Times travel as UTC with three decimals, cut and not rounded; where there is none, nothing travels."""
+def test_times_are_truncated_to_milliseconds(tables: Tables) -> None:
+    """Times are sent as UTC with three decimals, truncated and not rounded; missing times are left out."""
     tables.events["occurred_at"] = pd.Timestamp("2024-01-01T00:00:00.123999Z").as_unit("us")
     tables.events["ended_at"] = pd.Series(pd.NaT, tables.events.index, tables.events["ended_at"].dtype)
     sent = _sent(tables)["transcript"]
@@ -84,7 +84,7 @@ def test_times_are_cut_to_milliseconds(tables: Tables) -> None:
     assert "ended_at" not in sent
 
 
-def test_what_the_frames_say_is_what_is_sent(tables: Tables) -> None:
+def test_the_frames_are_sent_unchanged(tables: Tables) -> None:
     """A masked column and a dropped message go out as the frames have them."""
     tables.events["visitor_name"] = "***"
     tables.messages = tables.messages.iloc[1:]
@@ -94,7 +94,7 @@ def test_what_the_frames_say_is_what_is_sent(tables: Tables) -> None:
 
 
 def test_no_reserved_key_is_used(tables: Tables) -> None:
-    """Raw records avoid the names by which the service knows an envelope."""
+    """Raw records avoid the keys that mark an envelope for the service."""
     for record in _sent(tables).values():
         assert not {"header", "body", "messages"} & record.keys()
 
@@ -108,7 +108,7 @@ def test_any_text_travels_as_it_is(tables: Tables, names: list[str | None]) -> N
     assert sent == names
 
 
-def test_times_are_cut_not_rounded(tables: Tables) -> None:
+def test_times_are_truncated_not_rounded(tables: Tables) -> None:
     """Milliseconds are what the microseconds begin with, before 1970 too."""
     moments = ["2024-03-11T08:03:10.999999Z", "1969-12-31T23:59:59.000001Z", "2024-01-01T00:00:00Z"]
     events = tables.events.iloc[:3].assign(
@@ -119,7 +119,7 @@ def test_times_are_cut_not_rounded(tables: Tables) -> None:
 
 
 def test_messages_find_their_transcript_in_any_order(tables: Tables) -> None:
-    """Rows of other events between them, or none of their event there, change nothing but the order told."""
+    """Rows of other events between them, or a missing event, change only the given order."""
     built = revalidate(tables.events, tables.messages)
     mine = built.messages
     strange = mine.assign(event_id="0" * 64)

@@ -1,4 +1,4 @@
-"""A report's page: stands alone, escapes everything, and says in words what it shows."""
+"""A report's page: self-contained, escaped, and with descriptions of its charts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatlio_kit.tables.report import _periods
 
 
 class _Reader(HTMLParser):
-    """Collects a page's texts, its tags, and where it would load something from."""
+    """A collector of a page's text, tags and external references."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ SPITEFUL = st.one_of(
 
 
 @given(words=st.lists(SPITEFUL, min_size=8, max_size=8), numbers=st.lists(st.integers(0, 10**9), min_size=2))
-def test_everything_that_is_told_is_escaped(words: list[str], numbers: list[int]) -> None:
-    """Whatever texts a report is made of, they come out as they are and never as markup."""
+def test_everything_on_a_page_is_escaped(words: list[str], numbers: list[int]) -> None:
+    """Any text in a report is shown unchanged and never becomes markup."""
     title, lead, label, place, text, verbatim, cell, note = words
     chart = Chart([f"{cell}{at}" for at in range(len(numbers))], {title: [*numbers[:-1], 1]}, "events")
     page = Document(
@@ -94,7 +94,7 @@ def test_a_page_loads_nothing_and_is_small(page: str) -> None:
     assert len(page) < 300_000
 
 
-def test_a_page_tells_the_counts_and_what_settles_the_rejects(page: str) -> None:
+def test_a_page_shows_the_counts_and_the_options_that_settle_rejects(page: str) -> None:
     """Counts, reasons with their hints, places of examples, and the picture in words."""
     said = " ".join(_Reader.read(page).texts)
     for word in ("800", "760", "40", "not_json", "Choose a stand-in with --undated-as", ", record "):
@@ -111,9 +111,9 @@ def test_a_page_tells_the_counts_and_what_settles_the_rejects(page: str) -> None
     ],
 )
 def test_a_timeline_has_no_gaps_that_can_be_shown(months: list[str], unit: str, names: list[str]) -> None:
-    """Months stand side by side, empty ones too; many make years; of very many only those with events."""
-    periods, told = _periods({month: {"feedback": 2} for month in months})
-    assert (list(periods), told) == (names, unit)
+    """Months are consecutive, even empty ones; many become years, very many only those with events."""
+    periods, reported = _periods({month: {"feedback": 2} for month in months})
+    assert (list(periods), reported) == (names, unit)
     assert sum(each["feedback"] for each in periods.values()) == 2 * len(months)
 
 

@@ -56,7 +56,7 @@ def test_a_table_reads_well_in_a_notebook() -> None:
 
 
 def test_an_index_is_shown_where_it_has_a_meaning() -> None:
-    """Numbers of rows are left out; names, and the levels of a group, are columns."""
+    """Row numbers are left out; names, and the levels of a group, are columns."""
     assert list(frame_sheet(FRAME[["text"]]).headings) == ["text"]
     counts = pd.Series(["a", "a", "b"], name="kind").value_counts()
     assert list(frame_sheet(counts).headings) == ["kind", "count"]
@@ -66,8 +66,8 @@ def test_an_index_is_shown_where_it_has_a_meaning() -> None:
 
 
 @given(rows=st.integers(0, 60), columns=st.integers(1, 14))
-def test_what_is_left_out_is_said(rows: int, columns: int) -> None:
-    """Of long and wide frames some is shown, and the notes say how much there is."""
+def test_omitted_rows_and_columns_are_reported(rows: int, columns: int) -> None:
+    """Part of long and wide frames is shown, and the notes give the full size."""
     frame = pd.DataFrame({f"c{at}": range(rows) for at in range(columns)})
     sheet = frame_sheet(frame)
     notes = " ".join(sheet.notes)
@@ -78,7 +78,7 @@ def test_what_is_left_out_is_said(rows: int, columns: int) -> None:
     assert all(sheet.is_numeric(column) for column in range(len(sheet.headings)) if rows)
 
 
-def test_strangers_texts_stay_texts() -> None:
+def test_untrusted_text_stays_text() -> None:
     """In cells, headings, names and notices."""
     spiteful = "<script>alert(1)</script>\x1b[31m"
     frame = pd.DataFrame({spiteful: [spiteful]}, index=pd.Index([spiteful], name=spiteful))

@@ -1,4 +1,4 @@
-"""Plots and sheets: they draw what the frame says."""
+"""Plots and sheets show the frame's values."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_a_plot_is_a_figure_on_its_own_panel(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_a_plot_can_be_heard(name: str) -> None:
-    """Its words name every row, and are escaped for those who cannot see it."""
+def test_a_plot_has_alternative_text(name: str) -> None:
+    """Its alternative text names every row, and is escaped."""
     figure = DRAW[name]()
     rows = ["2024"] if name in ("quartiles", "band") else ["transcript"]
     assert all(row in figure.words for row in rows)
@@ -63,7 +63,7 @@ def test_a_plot_can_be_heard(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_a_plot_takes_a_style(name: str) -> None:
+def test_a_plot_accepts_a_style(name: str) -> None:
     """Colours and backgrounds are those of the style sheet."""
     figure = DRAW[name](style="dark_background")
     assert matplotlib.colors.to_hex(figure.get_facecolor()) == "#000000"
@@ -72,7 +72,7 @@ def test_a_plot_takes_a_style(name: str) -> None:
 
 
 def test_a_plot_names_its_finding() -> None:
-    """By default it counts, names the highest, and says what is missing."""
+    """By default, it gives the count, the highest value, and what is missing."""
     ties = pd.Series({"a": 2, "b": 2, "c": 1})
     assert figures.bars(ties, unit="events").get_suptitle() == "Events: 5 in all; highest: 2 (a and b)"
     months = pd.Series({"2024-01": 2, "2024-02": 4, "2024-03": 3})
@@ -108,7 +108,7 @@ def test_labels_are_words_and_values() -> None:
 
 
 def test_of_many_columns_some_are_named() -> None:
-    """As many names as can be read, and as many words as can be listened to."""
+    """As many labels as can be read, and a description of limited length."""
     months = pd.Series(range(36), index=[f"2024-{at:02}" for at in range(36)])
     figure = figures.columns(months, unit="events")
     assert len(figure.axes[0].get_xticklabels()) == 9
@@ -116,7 +116,7 @@ def test_of_many_columns_some_are_named() -> None:
 
 
 def test_a_sheet_indents_and_escapes_in_html() -> None:
-    """Leading blanks become padding, since HTML swallows them, and texts are escaped."""
+    """Leading spaces become padding, because HTML ignores them, and text is escaped."""
     html = Sheet("RecordCounts", ("records", "count"), [("all", 2), ("  <b>", 1)])._repr_html_()
     assert 'padding-left:2em">&lt;b&gt;</td>' in html
 

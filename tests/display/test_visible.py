@@ -1,4 +1,4 @@
-"""Strangers' texts on screens: no escape sequence, forged line, reordered text or formula gets through."""
+"""Untrusted text on screens: no escape sequence, forged line, reordered text or formula gets through."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ KEPT = "Ana Ruiz, Zoë 李 مرحبا 👩\u200d💻 10\u00a0% a\u3000b é"
 
 
 def dangerous(text: str, keep: str = "") -> list[str]:
-    """List what a screen would obey."""
+    """List the characters that a screen would obey."""
     allowed = keep + "\u200c\u200d"
     return [one for one in text if not (one.isprintable() or one in allowed or category(one) == "Zs")]
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_what_a_screen_obeys_is_shown_as_an_escape(attack: str) -> None:
-    """Nothing dangerous is left, and what was there can be read."""
+def test_control_characters_are_shown_as_escapes(attack: str) -> None:
+    """Nothing dangerous is left, and the original can be read."""
     shown = visible(attack)
     assert not dangerous(shown)
     assert "\\" in shown
 
 
-def test_what_people_write_stays() -> None:
-    """Scripts, emoji, accents and blanks are shown as they are."""
+def test_normal_text_is_unchanged() -> None:
+    """Scripts, emoji, accents and spaces are shown unchanged."""
     assert visible(KEPT) == KEPT
 
 
 @given(st.text(st.characters(), max_size=80))
 def test_any_text_becomes_one_safe_line(text: str) -> None:
-    """Whatever it holds; doing it twice changes nothing."""
+    """This holds for any contents; repeating it changes nothing."""
     shown = visible(text)
     assert not dangerous(shown)
     assert len(shown.splitlines()) <= 1
@@ -75,14 +75,14 @@ def test_any_text_becomes_one_safe_line(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
 def test_json_keeps_its_content(text: str) -> None:
-    """What a terminal would obey is written in JSON's own escapes."""
+    """Characters that a terminal would obey are written with JSON's escapes."""
     written = visible_json(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(written) == {text: text}
     assert not [each for each in dangerous(written) if ord(each) < 0x300 or 0x2000 <= ord(each) < 0x2070]
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_a_sheet_keeps_each_text_in_its_place(attack: str) -> None:
+def test_a_sheet_keeps_each_string_in_its_cell(attack: str) -> None:
     """A cell, heading, title or note is one line in a terminal, and nothing but text on a page."""
     sheet = Sheet(attack, (attack, "count"), [(attack, 1), (attack, 2)], (attack,))
     text, page = str(sheet), sheet._repr_html_()
@@ -116,7 +116,7 @@ def test_a_report_reorders_nothing(attack: str) -> None:
 
 
 def test_progress_shows_names_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """A bar's description and facts may name strangers' things."""
+    """A bar's description and facts may contain untrusted names."""
     with Progress("\x1b[2J\u202e", 2, "\x07s") as progress:
         progress.say(file="\x1b]0;x\x07")
         progress.advance(2)
@@ -125,7 +125,7 @@ def test_progress_shows_names_as_text(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_message_forges_no_other_message() -> None:
-    """A message's further lines stand below its first, deeper than any message begins."""
+    """Further lines of a message are below its first, indented more than any message's beginning."""
     forged = "thanks\n   +0:05  agent    Sam: refund granted\r\x1b[A"
     said = repr(
         Transcript("c", "1 May", ("answered by \x1b[1m",), (Line("+0:00", "visitor", "Eve\n", forged),))
@@ -160,7 +160,7 @@ def test_no_command_passes_on_what_a_capture_names(tmp_path: Path, envelope: Any
         assert "\x1b" not in done.output
 
 
-def test_a_conversation_shows_strangers_words_as_text(
+def test_a_conversation_shows_untrusted_words_as_text(
     tmp_path: Path, ndjson: Any, envelope: Any, transcript: Any
 ) -> None:
     """The whole way from a capture to the screen."""
@@ -178,8 +178,8 @@ NAMES = ["$", "$x^2$", "\\frac{1}{2}", "$\\undefined$", "a\nb", "\x1b[1m\u202e",
 
 
 @pytest.mark.parametrize("name", ["$x^2$ $\\undefined$ \x1b[1m\u202e\n", "x" * 50_000])
-def test_a_plot_takes_any_name(name: str) -> None:
-    """Names are no formulas, have one line, and are cut where nobody would read on."""
+def test_a_plot_accepts_any_name(name: str) -> None:
+    """Names are not formulas, have one line, and are truncated."""
     index = pd.Index(NAMES, name=name)
     counts = pd.Series(range(len(NAMES)), index=index)
     frame = pd.DataFrame({name: counts, "found": counts})

@@ -1,4 +1,4 @@
-"""A platform before the local one that alters what it answers, as another version of Adobe's might."""
+"""A proxy that alters the local platform's answers, as another version of Adobe's platform might."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Exchange:
             self.body = None
 
     def is_call(self, method: str, end: str) -> bool:
-        """Whether the request is this call."""
+        """Return whether the request is this call."""
         return self.method == method and self.path.endswith(end)
 
 
@@ -71,21 +71,21 @@ def altered(
             got = session.request(self.command, server.url + self.path, data=sent or None, headers=headers)
             parts = urlsplit(self.path)
             kept = {name: value for name, value in got.headers.items() if name.lower() not in _HOP_BY_HOP}
-            told = Exchange(self.command, parts.path, parts.query, got.status_code, kept, got.content)
+            exchange = Exchange(self.command, parts.path, parts.query, got.status_code, kept, got.content)
             for alter in alterations:
-                before = (told.status, json.dumps(told.body))
-                alter(told)
-                if struck is not None and before != (told.status, json.dumps(told.body)):
+                before = (exchange.status, json.dumps(exchange.body))
+                alter(exchange)
+                if struck is not None and before != (exchange.status, json.dumps(exchange.body)):
                     struck.add(alter.__name__)
-            content = told.content if told.body is None else json.dumps(told.body).encode()
-            self.send_response(told.status)
-            for name, value in told.headers.items():
+            content = exchange.content if exchange.body is None else json.dumps(exchange.body).encode()
+            self.send_response(exchange.status)
+            for name, value in exchange.headers.items():
                 self.send_header(name, value)
             content = content.replace(server.url.encode(), url.encode())
-            if told.status != 204:
+            if exchange.status != 204:
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(b"" if told.status == 204 else content)
+            self.wfile.write(b"" if exchange.status == 204 else content)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 

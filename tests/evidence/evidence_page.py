@@ -35,11 +35,11 @@ LIVE: list[dict[str, Any]] = _FACTS["live"]
 
 @dataclass(frozen=True)
 class Row:
-    """A call, something that the client relies on in its answer, and who holds the local platform to it.
+    """A call, an assumption about its answer, and the tests that enforce it on the local platform.
 
     Attributes:
         call: verb and path, ids in braces.
-        relies: what is relied on.
+        relies: the assumption.
         sources: tags, by commas.
         held_by: tests as ``path::name``, or cases of verify-sandbox.
     """
@@ -95,7 +95,7 @@ def calls() -> Iterator[str]:
 
 
 def live() -> Iterator[str]:
-    """Yield the table of what was seen live."""
+    """Yield the table of live observations."""
     yield "| # | call | observed | what follows here |"
     yield "| --- | --- | --- | --- |"
     for number, row in enumerate(LIVE, 1):

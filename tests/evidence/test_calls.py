@@ -39,78 +39,82 @@ from chatlio_kit.settings import Settings
 ROOT = Path(__file__).parent.parent.parent
 
 
-# What the local platform answers in one way, and another source in another.
+# Answers that differ between the local platform and another source.
 
 
-def created(told: Exchange) -> None:
+def created(exchange: Exchange) -> None:
     """200 for what was created, and 201 for namespaces (CP 10: both are seen)."""
-    if told.method == "POST" and told.status == 201:
-        told.status = 200
-    elif told.is_call("POST", "/idnamespace/identities"):
-        told.status = 201
+    if exchange.method == "POST" and exchange.status == 201:
+        exchange.status = 200
+    elif exchange.is_call("POST", "/idnamespace/identities"):
+        exchange.status = 201
 
 
-def removed(told: Exchange) -> None:
+def removed(exchange: Exchange) -> None:
     """200 with an object for what was removed, where 204 without one is documented."""
-    if told.method == "DELETE" and told.status == 204:
-        told.status, told.body = 200, {}
+    if exchange.method == "DELETE" and exchange.status == 204:
+        exchange.status, exchange.body = 200, {}
 
 
-def patched_flow(told: Exchange) -> None:
+def patched_flow(exchange: Exchange) -> None:
     """The whole list of one for a changed dataflow (AEPP), not its id and etag."""
-    if told.method == "PATCH" and "/flows/" in told.path and told.status == 200:
-        told.body = {"items": [told.body]}
+    if exchange.method == "PATCH" and "/flows/" in exchange.path and exchange.status == 200:
+        exchange.body = {"items": [exchange.body]}
 
 
-def etag_key(told: Exchange) -> None:
+def etag_key(exchange: Exchange) -> None:
     """``eTag`` (OpenAPI), not ``etag`` (guide)."""
-    if told.method == "GET" and "/flowservice/" in told.path:
-        for item in (told.body or {}).get("items", []):
+    if exchange.method == "GET" and "/flowservice/" in exchange.path:
+        for item in (exchange.body or {}).get("items", []):
             if "etag" in item:
                 item["eTag"] = item.pop("etag")
 
 
-def runs(told: Exchange) -> None:
+def runs(exchange: Exchange) -> None:
     """``activites`` (OpenAPI) and statuses in capitals."""
-    if told.is_call("GET", "/flowservice/runs"):
-        for item in told.body["items"]:
+    if exchange.is_call("GET", "/flowservice/runs"):
+        for item in exchange.body["items"]:
             item["activites"] = item.pop("activities", [])
             status = item["metrics"]["statusSummary"]
             status["status"] = status["status"].upper()
 
 
-def versions(told: Exchange) -> None:
+def versions(exchange: Exchange) -> None:
     """Versions of mapping sets as text (Sources SDK), not as numbers (guide)."""
-    if "/mappingSets" in told.path and isinstance(told.body, dict) and "version" in told.body:
-        told.body["version"] = str(told.body["version"])
+    if "/mappingSets" in exchange.path and isinstance(exchange.body, dict) and "version" in exchange.body:
+        exchange.body["version"] = str(exchange.body["version"])
 
 
-def legacy_mappings(told: Exchange) -> None:
+def legacy_mappings(exchange: Exchange) -> None:
     """Mapping sets in the legacy form alone, literals in quotes."""
-    if told.method == "GET" and "/mappingSets" in told.path:
-        for each in told.body.get("data", [told.body]):
+    if exchange.method == "GET" and "/mappingSets" in exchange.path:
+        for each in exchange.body.get("data", [exchange.body]):
             for mapping in each.get("mappings", []):
                 mapping.pop("source", None)
                 mapping.pop("destination", None)
 
 
-def bare_preview(told: Exchange) -> None:
+def bare_preview(exchange: Exchange) -> None:
     """A bare object for one record (OpenAPI), not a list (guide)."""
-    if told.is_call("POST", "/mappingSets/preview") and isinstance(told.body, list) and len(told.body) == 1:
-        told.body = told.body[0]
+    if (
+        exchange.is_call("POST", "/mappingSets/preview")
+        and isinstance(exchange.body, list)
+        and len(exchange.body) == 1
+    ):
+        exchange.body = exchange.body[0]
 
 
-def lengths(told: Exchange) -> None:
+def lengths(exchange: Exchange) -> None:
     """Lengths of files as numbers (OpenAPI), not as text (guide)."""
-    if told.method == "GET" and "/export/files/" in told.path and isinstance(told.body, dict):
-        for entry in told.body.get("data", []):
+    if exchange.method == "GET" and "/export/files/" in exchange.path and isinstance(exchange.body, dict):
+        for entry in exchange.body.get("data", []):
             entry["length"] = int(entry["length"])
 
 
-def active(told: Exchange) -> None:
+def active(exchange: Exchange) -> None:
     """``active`` (batch ingestion) for ``success`` (Catalog), and in capitals."""
-    if told.method == "GET" and "/catalog/batches" in told.path and isinstance(told.body, dict):
-        for batch in told.body.values():
+    if exchange.method == "GET" and "/catalog/batches" in exchange.path and isinstance(exchange.body, dict):
+        for batch in exchange.body.values():
             if isinstance(batch, dict) and batch.get("status") == "success":
                 batch["status"] = "ACTIVE"
 
@@ -131,7 +135,7 @@ OTHER_DIALECTS: tuple[Alteration, ...] = (
 
 @dataclass
 class Tour:
-    """What a tour of all jobs came to.
+    """The results of a tour of all jobs.
 
     Attributes:
         calls: verb and path of every request.
@@ -205,7 +209,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
 
 
 def spoil(settings: Settings) -> None:
-    """Take a mapping out of one live dataflow, and disable it, as a slip in the screens may."""
+    """Remove a mapping from one live dataflow, and disable it, as by a mistake in the user interface."""
     with Platform(settings) as platform:
         live = ck.open_connection(platform, "chatlio").live[Kind.FEEDBACK]
         body = platform.mapping_sets.get(live.mapping_set_id)
@@ -250,7 +254,7 @@ def test_every_row_is_a_call_of_the_client(tour: Tour) -> None:
 
 
 def test_a_call_without_a_row_is_found() -> None:
-    """The comparison that the tests above rest on tells a call that no row names."""
+    """The comparison behind the tests above detects a call without a row."""
     assert unnamed({"POST /data/foundation/flowservice/flows", "PUT /data/foundation/flowservice/flows"}) == {
         "PUT /data/foundation/flowservice/flows"
     }
@@ -266,13 +270,13 @@ def test_a_row_names_its_sources_and_its_tests(row: Row) -> None:
 
 
 @pytest.mark.parametrize("live", LIVE, ids=lambda live: live["call"])
-def test_what_was_seen_live_names_tests_that_exist(live: dict[str, Any]) -> None:
+def test_live_notes_name_existing_tests(live: dict[str, Any]) -> None:
     """Each row of others' notes that the client depends on is held by a test."""
     assert all(exists(held) for held in live.get("held_by", []))
 
 
 def exists(held: str) -> bool:
-    """Whether a test, or a case of verify-sandbox, is there."""
+    """Return whether a test, or a case of verify-sandbox, is there."""
     if held.startswith(VERIFY):
         return held.removeprefix(VERIFY) in {case.name for case in CASES}
     path, _, name = held.partition("::")

@@ -1,6 +1,6 @@
-"""Each recording of a sandbox is a case for the local platform: what the cases rely on is the same there.
+"""Each recording of a sandbox is a case for the local platform: the cases' assumptions hold there too.
 
-``python tests/evidence/test_cassettes.py`` records ``tests/cassettes/local.json`` anew.
+``python tests/evidence/test_cassettes.py`` records ``tests/cassettes/local.json`` again.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_the_local_platform_answers_as_the_recording(path: Path, platform: Platf
     assert found == []
 
 
-def test_a_recording_that_differs_is_told() -> None:
+def test_a_recording_that_differs_is_reported() -> None:
     """Another member, type, value or form of a list shows."""
     case = _BY_NAME["list mapping sets of a name"]
     (here,) = [answers(CASSETTES / "local.json")[case.name][1]]

@@ -36,72 +36,80 @@ def left_behind(platform: Platform) -> list[str]:
     return found
 
 
-# Ten ways in which another platform may differ, and a word of the sentence that reports each.
+# Ten ways in which another platform may differ, and a word from the message that reports each.
 
 
-def another_status(told: Exchange) -> None:
+def another_status(exchange: Exchange) -> None:
     """Namespaces are listed under another status."""
-    if told.is_call("GET", "/idnamespace/identities"):
-        told.status = 206
+    if exchange.is_call("GET", "/idnamespace/identities"):
+        exchange.status = 206
 
 
-def missing_member(told: Exchange) -> None:
+def missing_member(exchange: Exchange) -> None:
     """A batch has no time of creation."""
-    if told.method == "GET" and "/catalog/batches/" in told.path:
-        (batch,) = told.body.values()
+    if exchange.method == "GET" and "/catalog/batches/" in exchange.path:
+        (batch,) = exchange.body.values()
         batch.pop("created", None)
 
 
-def renamed_member(told: Exchange) -> None:
+def renamed_member(exchange: Exchange) -> None:
     """A dataset names its schema under another key."""
-    if told.method == "GET" and re.search(r"/dataSets/[1-9a-f]", told.path) and told.status == 200:
-        (dataset,) = told.body.values()
+    if (
+        exchange.method == "GET"
+        and re.search(r"/dataSets/[1-9a-f]", exchange.path)
+        and exchange.status == 200
+    ):
+        (dataset,) = exchange.body.values()
         dataset["schema"] = dataset.pop("schemaRef")
 
 
-def other_207(told: Exchange) -> None:
+def other_207(exchange: Exchange) -> None:
     """Elements of a 207 are acknowledged under another key."""
-    if told.is_call("POST", told.path) and "/collection/batch/" in told.path and told.status == 207:
-        for element in told.body["responses"]:
+    if (
+        exchange.is_call("POST", exchange.path)
+        and "/collection/batch/" in exchange.path
+        and exchange.status == 207
+    ):
+        for element in exchange.body["responses"]:
             if "status" not in element:
                 element["transactionId"] = element.pop("xactionId")
 
 
-def other_error(told: Exchange) -> None:
+def other_error(exchange: Exchange) -> None:
     """A stale etag is refused with another type of error."""
-    if told.status == 412:
-        told.body["type"] = "https://ns.adobe.com/aep/errors/FLOW-9999-412"
+    if exchange.status == 412:
+        exchange.body["type"] = "https://ns.adobe.com/aep/errors/FLOW-9999-412"
 
 
-def no_etag(told: Exchange) -> None:
-    """A dataflow's version stands under no key that is known; the etag is empty."""
-    if told.method == "GET" and "/flows/" in told.path and told.status == 200:
-        told.body["items"][0]["etag"] = ""
+def no_etag(exchange: Exchange) -> None:
+    """A dataflow's version has an unknown key; the etag is empty."""
+    if exchange.method == "GET" and "/flows/" in exchange.path and exchange.status == 200:
+        exchange.body["items"][0]["etag"] = ""
 
 
-def other_page(told: Exchange) -> None:
-    """A list of mapping sets stands under another key."""
-    if told.is_call("GET", "/mappingSets"):
-        told.body["mappingSets"] = told.body.pop("data")
+def other_page(exchange: Exchange) -> None:
+    """A list of mapping sets has another key."""
+    if exchange.is_call("GET", "/mappingSets"):
+        exchange.body["mappingSets"] = exchange.body.pop("data")
 
 
-def other_mapping(told: Exchange) -> None:
+def other_mapping(exchange: Exchange) -> None:
     """The mapper quotes a literal."""
-    if told.is_call("POST", "/mappingSets/preview"):
-        told.body[0]["data"]["eventType"] = '"chatlio.verify"'
+    if exchange.is_call("POST", "/mappingSets/preview"):
+        exchange.body[0]["data"]["eventType"] = '"chatlio.verify"'
 
 
-def other_state(told: Exchange) -> None:
-    """A disabled dataflow is called by another state."""
-    if told.method == "GET" and "/flows/" in told.path and told.status == 200:
-        item = told.body["items"][0]
+def other_state(exchange: Exchange) -> None:
+    """A disabled dataflow has another name for its state."""
+    if exchange.method == "GET" and "/flows/" in exchange.path and exchange.status == 200:
+        item = exchange.body["items"][0]
         item["state"] = {"disabled": None}.get(item["state"], item["state"])
 
 
-def other_type(told: Exchange) -> None:
+def other_type(exchange: Exchange) -> None:
     """Rights are a list of lists."""
-    if told.is_call("POST", "/acl/effective-policies"):
-        told.body["policies"] = list(told.body["policies"].values())
+    if exchange.is_call("POST", "/acl/effective-policies"):
+        exchange.body["policies"] = list(exchange.body["policies"].values())
 
 
 ALTERATIONS: dict[Callable[[Exchange], None], str] = {
@@ -149,7 +157,7 @@ def test_the_local_platform_does_not_differ(
 
 
 def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Platform) -> None:
-    """Each alteration is reported once, in one sentence that says what is relied on and where it is from."""
+    """Each alteration is reported once, in one sentence with the assumption and its source."""
     with altered(server, list(ALTERATIONS)) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30, quiet=True)
     sentences = [str(each) for each in result.differences]
@@ -162,14 +170,14 @@ def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Pl
     assert (result.left, left_behind(platform)) == ({}, [])
 
 
-def test_an_answer_without_an_id_costs_what_follows_and_is_taken_down(
+def test_an_answer_without_an_id_skips_dependent_cases_and_is_cleaned_up(
     server: RunningPlatform, platform: Platform
 ) -> None:
-    """What was made without an id is found by its mark; what needs it is listed as not walked."""
+    """An object created without an id is found by its mark; cases that need it are listed as not walked."""
 
-    def no_ids(told: Exchange) -> None:
-        if told.method == "POST" and told.path.endswith(("/tenant/schemas", "/sourceConnections")):
-            told.body = {"title": told.body.get("title")}
+    def no_ids(exchange: Exchange) -> None:
+        if exchange.method == "POST" and exchange.path.endswith(("/tenant/schemas", "/sourceConnections")):
+            exchange.body = {"title": exchange.body.get("title")}
 
     with altered(server, [no_ids]) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30, quiet=True)
@@ -201,12 +209,12 @@ def test_an_interrupted_walk_is_taken_down(
     assert (result.left, left_behind(platform)) == ({}, [])
 
 
-def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: Platform) -> None:
+def test_an_object_that_cannot_be_removed_is_named(server: RunningPlatform, platform: Platform) -> None:
     """An object whose removal is refused is named, with its id and the mark to find it by."""
 
-    def kept(told: Exchange) -> None:
-        if told.method == "DELETE" and "/mappingSets/" in told.path:
-            told.status = 403
+    def kept(exchange: Exchange) -> None:
+        if exchange.method == "DELETE" and "/mappingSets/" in exchange.path:
+            exchange.status = 403
 
     with altered(server, [kept]) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30, quiet=True)
@@ -218,7 +226,7 @@ def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: P
 
 
 def test_a_production_sandbox_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is made in it, no option allows it, and neither does an unknown type."""
+    """Nothing is created in it; no option allows it, and neither does an unknown type."""
     with (
         running(tmp_path / "store", sandbox_type="production") as server,
         Platform(settings_of(server)) as there,
@@ -234,7 +242,7 @@ def test_a_production_sandbox_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert [each["case"] for each in json.loads(listed.stdout)["calls"]] == [case.name for case in CASES]
 
 
-def test_without_the_recorder_one_sentence_says_what_to_install(
+def test_a_missing_recorder_is_named(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is walked when the recording cannot be made."""
@@ -244,23 +252,27 @@ def test_without_the_recorder_one_sentence_says_what_to_install(
     assert not (tmp_path / "run.json").exists()
 
 
-def test_a_recording_holds_nothing_of_its_owner(
+def test_a_recording_holds_no_data_about_its_owner(
     server: RunningPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither tokens, credential, organisation, tenant, sandbox, host, inlet, ids nor others' objects."""
     seen: list[str] = []
 
-    def noted(told: Exchange) -> None:
-        if told.is_call("POST", "/ims/token/v3") and told.status == 200:
-            seen.append(told.body["access_token"])
-        if told.method == "GET" and "/flows/" in told.path and told.status == 200:
-            seen.append(told.body["items"][0]["options"]["inletUrl"].rpartition("/")[2])
-        if told.status in (200, 201) and isinstance(told.body, dict) and isinstance(told.body.get("id"), str):
-            seen.append(told.body["id"])
-        if told.is_call("GET", "/idnamespace/identities"):
-            told.body = [{**each, "description": "Acme Gold Club"} for each in told.body]
-        if told.status >= 400 and isinstance(told.body, dict):
-            told.body["detail"] = (
+    def noted(exchange: Exchange) -> None:
+        if exchange.is_call("POST", "/ims/token/v3") and exchange.status == 200:
+            seen.append(exchange.body["access_token"])
+        if exchange.method == "GET" and "/flows/" in exchange.path and exchange.status == 200:
+            seen.append(exchange.body["items"][0]["options"]["inletUrl"].rpartition("/")[2])
+        if (
+            exchange.status in (200, 201)
+            and isinstance(exchange.body, dict)
+            and isinstance(exchange.body.get("id"), str)
+        ):
+            seen.append(exchange.body["id"])
+        if exchange.is_call("GET", "/idnamespace/identities"):
+            exchange.body = [{**each, "description": "Acme Gold Club"} for each in exchange.body]
+        if exchange.status >= 400 and isinstance(exchange.body, dict):
+            exchange.body["detail"] = (
                 "ana@example.org of 1A2B3C4D5E6F70819203A4B5@AdobeOrg at https://acme.example/x"
             )
 

@@ -28,7 +28,7 @@ MAPPINGS = [
 
 
 class Api:
-    """The services of one local platform, called over HTTP as their documentation says."""
+    """The services of one local platform, called over HTTP as documented."""
 
     def __init__(self, platform: RunningPlatform) -> None:
         self.platform = platform
@@ -199,7 +199,7 @@ class Api:
         return total
 
     def wait_for_records(self, flow: dict[str, Any], count: int) -> dict[str, int]:
-        """Wait until so many records of a dataflow are processed."""
+        """Wait until this many records of a dataflow are processed."""
         deadline = time.monotonic() + 30
         while (records := self.records(flow)).get("inputRecordCount", 0) < count:
             assert time.monotonic() < deadline, records

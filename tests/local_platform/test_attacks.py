@@ -1,4 +1,4 @@
-"""What strangers try on the local platform: pages in a browser, other users, hostile bytes, planted files."""
+"""Attacks on the local platform: pages in a browser, other users, hostile bytes, planted files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET_FILE = "client-secret"
 
 
 def say(platform, data):
-    """Send bytes as they are, and give what comes back before the server hangs up."""
+    """Send bytes unchanged, and return the answer until the server closes the connection."""
     host, port = platform.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as line:
         line.sendall(data)
@@ -33,7 +33,7 @@ def say(platform, data):
 
 
 def planted(folder):
-    """Put modules into a folder that say they were imported, under the names that a server imports."""
+    """Put modules into a folder that report their import, under names that a server imports."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("orjson", "aiohttp", "lark", "logging", "sqlite3", "re2", "sitecustomize", "usercustomize")
     for name in names:
@@ -47,7 +47,7 @@ def planted(folder):
 
 @pytest.mark.parametrize("path", ["", ".", None], ids=["empty entry", "relative entry", "no PYTHONPATH"])
 def test_nothing_in_the_current_folder_is_imported(tmp_path, monkeypatch, path):
-    """Modules that stand where somebody happens to work are not run, whatever the path says."""
+    """Modules in the current folder are not run, whatever the import path."""
     stolen = planted(tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(sys, "path", ["", str(tmp_path / "work"), *sys.path])
@@ -64,7 +64,7 @@ def test_nothing_in_the_current_folder_is_imported(tmp_path, monkeypatch, path):
 
 
 def test_a_source_checkout_runs_without_its_neighbours(tmp_path, monkeypatch):
-    """The package is found where the caller found it, also in the current folder; nothing beside it is."""
+    """The package is found where the caller found it, even in the current folder; its neighbours are not."""
     checkout = tmp_path / "checkout"
     stolen = planted(checkout)
     source = Path(sys.modules["chatlio_kit"].__file__).parent
@@ -108,7 +108,7 @@ def test_its_process_knows_no_credential(tmp_path, monkeypatch):
 # Its secret.
 
 
-def test_each_store_has_a_secret_of_its_own(tmp_path):
+def test_each_store_has_its_own_secret(tmp_path):
     """It is random, kept for the next start, shown nowhere, and readable by its owner alone."""
     with running(tmp_path / "one") as one, running(tmp_path / "two") as two:
         secrets = {one.account.client_secret, two.account.client_secret}
@@ -122,7 +122,7 @@ def test_each_store_has_a_secret_of_its_own(tmp_path):
 
 
 def test_a_store_of_an_earlier_version_gets_a_secret(tmp_path, connect):
-    """What it holds stays, and the secret that everybody knew is refused."""
+    """Its contents stay, and the public secret is refused."""
     with running(tmp_path / "store") as platform:
         schema = connect(platform).new_schema()
     (tmp_path / "store" / SECRET_FILE).unlink()
@@ -153,7 +153,7 @@ def test_a_running_server_without_a_secret_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("content", ["x" * 43, "short", "", "ä" * 40])
 def test_a_secret_that_others_could_read_or_write_is_replaced(tmp_path, content):
-    """A file that came with somebody's checkout is no secret."""
+    """A file from another user's checkout is not a secret."""
     with running(tmp_path / "store"):
         pass
     path = tmp_path / "store" / SECRET_FILE
@@ -165,7 +165,7 @@ def test_a_secret_that_others_could_read_or_write_is_replaced(tmp_path, content)
 
 
 def test_tokens_are_not_kept(tmp_path, connect):
-    """The store holds digests: who copies it cannot call with what it holds."""
+    """The store holds digests: a copy of it does not allow calls."""
     with running(tmp_path / "store") as platform:
         token = connect(platform).session.headers["Authorization"].removeprefix("Bearer ")
     kept = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
@@ -222,7 +222,7 @@ def test_web_pages_are_refused(api, headers):
 # Hostile requests.
 
 
-def test_a_request_that_never_comes_is_cut(tmp_path):
+def test_a_request_that_never_comes_is_closed(tmp_path):
     """Neither headers nor a body that drip in keep a connection, and others are answered meanwhile."""
     with running(tmp_path / "store", header_seconds=0.3, body_seconds=0.3) as platform:
         assert say(platform, b"GET /local-platform HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ") == b""
@@ -235,7 +235,7 @@ def test_a_request_that_never_comes_is_cut(tmp_path):
 
 
 def test_a_body_that_is_too_large_is_refused_unread(api):
-    """Each call has its limit, and says so before it reads."""
+    """Each call has a limit, and refuses before it reads."""
     token = f"{api.platform.url}/ims/token/v3"
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert requests.post(token, data="a=" + "x" * 70_000, headers=form, timeout=10).status_code == 413
@@ -248,7 +248,7 @@ def test_a_body_that_is_too_large_is_refused_unread(api):
 
 
 def test_a_compressed_bomb_is_not_unpacked(api):
-    """A small body that unpacks to a gigabyte is refused as it is."""
+    """A small body that expands to a gigabyte is refused without unpacking."""
     bomb = gzip.compress(bytes(50_000_000), compresslevel=9)
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     for url in (f"{api.flow_service}/flows", f"{api.platform.url}/collection/x", f"{api.platform.url}/x"):
@@ -257,7 +257,7 @@ def test_a_compressed_bomb_is_not_unpacked(api):
 
 @pytest.mark.parametrize("depth", [120, 300, 900, 100_000])
 def test_deep_json_is_refused(api, caplog, depth):
-    """No body is nested deeper than a schema can be; none ends in the server's own failure."""
+    """No body may be nested more deeply than a schema; none causes a server error."""
     lists, objects = "[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth
     headers = {"Content-Type": "application/json"}
     for body in (lists, objects, f'{{"title":"Deep","properties":{objects}}}'):
@@ -301,7 +301,7 @@ def test_a_pattern_that_cannot_be_matched_in_time_is_refused(api, pattern):
 
 @pytest.mark.parametrize("pattern", EVIL)
 def test_no_pattern_of_a_mapping_freezes_it(api, pattern):
-    """Mappings match strangers' texts with strangers' patterns."""
+    """Mappings match untrusted strings with untrusted patterns."""
     schema = api.new_schema()
     for function in ("matches_regex", "extract_regex", "explode"):
         source = f'{function}(note, "{pattern.replace(chr(92), chr(92) * 2)}")'
@@ -310,8 +310,8 @@ def test_no_pattern_of_a_mapping_freezes_it(api, pattern):
         assert api.post(f"{api.data_prep}/mappingSets/preview", body).status_code in (200, 400)
 
 
-def test_a_mapping_makes_no_endless_text(api):
-    """Replacing again and again would fill the memory with a few hundred characters."""
+def test_a_mapping_builds_no_endless_string(api):
+    """Repeated replacement would fill the memory from a few hundred characters."""
     source = "note"
     for _ in range(12):
         source = f'replacestr({source}, "a", "{"a" * 99}")'
@@ -347,7 +347,7 @@ def test_no_number_breaks_a_list(api, number):
                                      {"offset": 0, "query": [[1, 2]]}, {"offset": 0, "query": [["limit"]]},
                                      [], 7, {"offset": "9" * 5000, "query": []}])  # fmt: skip
 def test_a_forged_continuation_token_is_refused(api, content):
-    """It came from somebody, so it is checked as any input."""
+    """It is untrusted, so it is checked like any input."""
     token = base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
     answered = api.get(f"{api.flow_service}/flows", params={"continuationToken": token})
     assert answered.status_code in (200, 400)
@@ -377,7 +377,7 @@ def test_no_path_leads_out_of_the_lake(api, place):
 
 
 def test_a_files_name_in_the_query_is_one_of_two(api, event):
-    """Beside a real batch nothing else is served."""
+    """Only a batch's own files are served."""
     flow = api.new_flow()
     assert api.send(flow, [event(1)]).status_code == 207
     api.wait_for_records(flow, 1)
@@ -388,14 +388,14 @@ def test_a_files_name_in_the_query_is_one_of_two(api, event):
 
 
 def test_line_ends_do_not_reach_the_answers_headers(api):
-    """What a request holds is echoed in JSON alone."""
+    """Request contents are echoed only in JSON."""
     for value in ("x%0d%0aSet-Cookie:%20a=b", "x%0aX-A:%20b"):
         answered = api.get(f"{api.catalog}/dataSets/{value}")
         assert answered.status_code == 404
         assert not {"Set-Cookie", "X-A"} & set(answered.headers)
 
 
-def test_links_name_this_machine_alone(api):
+def test_links_name_only_this_machine(api):
     """An answer's links follow the Host header, which can name the loopback interface only."""
     answered = api.get(
         f"{api.registry}/tenant/schemas", headers={"Accept": "application/vnd.adobe.xed-id+json"}
@@ -404,7 +404,7 @@ def test_links_name_this_machine_alone(api):
 
 
 @pytest.mark.parametrize("debugging", [False, True])
-def test_the_log_holds_no_token_whatever_comes(tmp_path, monkeypatch, debugging):
+def test_the_log_never_holds_a_token(tmp_path, monkeypatch, debugging):
     """Broken requests with a token in them, at every level: the log names the fault and not the request."""
     monkeypatch.setenv("PYTHONASYNCIODEBUG", "1" if debugging else "")
     store = tmp_path / "store"
@@ -433,7 +433,7 @@ def test_the_log_holds_no_token_whatever_comes(tmp_path, monkeypatch, debugging)
 
 @pytest.mark.parametrize("name", ["server.log", "server.lock", "starting.lock", "server.json.unfinished"])
 def test_a_planted_link_is_not_followed(tmp_path, name):
-    """A store that came with somebody's checkout does not make the server write elsewhere."""
+    """A store from another user's checkout does not make the server write elsewhere."""
     store, precious = tmp_path / "store", tmp_path / "precious"
     precious.write_text("kept")
     with running(store):
@@ -447,7 +447,7 @@ def test_a_planted_link_is_not_followed(tmp_path, name):
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:80", "http://127.0.0.1.evil.example:80", "file:///x", 7])
 def test_a_planted_address_is_not_asked(tmp_path, monkeypatch, url):
-    """``server.json`` may name a port of this machine and nothing else."""
+    """``server.json`` may name only a port of this machine."""
     asked = []
     monkeypatch.setattr(
         "http.client.HTTPConnection.connect", lambda self: asked.append(self.host) or self.undone()
@@ -483,7 +483,7 @@ def test_a_folder_that_others_see_is_closed_or_refused(tmp_path):
 
 
 def test_folders_on_the_way_to_a_store_are_private(tmp_path):
-    """Who makes the store makes its parents too."""
+    """Missing parents of a store are created private too."""
     with running(tmp_path / "state" / "deep" / "local"):
         pass
     for folder in (tmp_path / "state", tmp_path / "state" / "deep"):

@@ -1,4 +1,4 @@
-"""Batch ingestion: batches, their files and states, what lands, what fails, and how it is undone."""
+"""Batch ingestion: batches, their files and states, landing, failures, and reverts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Batches:
         return self.api.call("POST", f"{self.api.ingest}/batches/{batch}?action={action}")
 
     def entry(self, batch):
-        """What Catalog shows of a batch."""
+        """Return a batch's entry in Catalog."""
         return self.api.get(f"{self.api.catalog}/batches/{batch}").json()[batch]
 
     def wait(self, batch, *states):
@@ -317,7 +317,7 @@ def test_a_file_beyond_256_megabytes_is_refused(batches, monkeypatch):
     assert batches.put(batch, b"x" * 100).status_code == 201
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(batches, store):
+def test_an_interrupted_upload_leaves_nothing(batches, store):
     """A connection that is lost within the body stores no part of a file."""
     batch = batches.new()
     line = announced(batches, batch, 1_000_000)
@@ -370,7 +370,7 @@ def test_a_large_file_is_joined_from_its_chunks(batches):
     assert batches.wait(batch, "success")["metrics"]["outputRecordCount"] == 20
 
 
-def test_a_preview_shows_what_was_uploaded_by_path(batches):
+def test_a_preview_names_columns_by_path(batches):
     """Before the batch is complete, columns are named by paths that are joined by strokes."""
     batch = batches.new("parquet")
     batches.put(
@@ -435,7 +435,7 @@ def test_each_action_has_its_states(batches):
 
 
 def test_a_batch_that_cannot_be_processed_is_retried_and_then_stalls(tmp_path, connect, monkeypatch):
-    """A file that is lost on the way is the platform's fault: the batch is no failure, and stays stalled."""
+    """A lost file is the platform's fault: the batch does not fail, and stays stalled."""
     monkeypatch.setattr(promotion, "PAUSE_BEFORE_RETRY", 0.05)
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0.1) as platform:
         found = Batches(connect(platform))
@@ -449,7 +449,7 @@ def test_a_batch_that_cannot_be_processed_is_retried_and_then_stalls(tmp_path, c
         assert found.act(batch, "REVERT").status_code == 428
 
 
-# What lands.
+# Landing.
 
 
 def test_rows_of_all_routes_have_the_same_columns(batches):
@@ -519,7 +519,7 @@ def test_values_are_converted_to_the_type_of_their_field(batches):
         ({"note": None, "open": None}, {}),
         ({"lines": [{"text": 7}]}, {"lines": [{"text": "7"}]}),
         ({"words": {"k": 1}}, {"words": {"k": "1"}}),
-        # What streaming refuses: batch ingestion checks neither pattern nor format.
+        # Streaming refuses these; batch ingestion does not check pattern or format.
         ({"note": "NO", "mail": "none"}, {"note": "NO", "mail": "none"}),
     ]
     entry = batches.load(lines(*(row(number, **own) for number, (own, _) in enumerate(cases))))
@@ -559,7 +559,7 @@ def test_rows_that_break_the_schema_are_diagnosed_one_by_one(batches):
 
 
 def test_a_batch_fails_above_its_share_of_errors(batches):
-    """At the threshold rows land, above it none; without diagnostics nothing tells the rows."""
+    """At the threshold, rows land; above it, none do; without diagnostics, the rows are not listed."""
     content = lines(*map(row, range(19)), row("bad", count="many"))
     assert batches.load(content, partialIngestionPercent=5)["status"] == "success"
     assert len(batches.ids()) == 19
@@ -579,7 +579,7 @@ def test_a_batch_fails_above_its_share_of_errors(batches):
             {"note": {"a": 1}}, {"seen": 1.5}],
     ids=str,
 )  # fmt: skip
-def test_what_no_conversion_exists_for_fails_the_batch(batches, own):
+def test_a_value_without_a_conversion_fails_the_batch(batches, own):
     """Booleans and arrays are converted to and from nothing, nor is an object to a text."""
     entry = batches.load(
         lines(row(1), row(2, **own)), enableErrorDiagnostics=True, partialIngestionPercent=100
@@ -688,7 +688,7 @@ def test_a_large_batch_has_many_parts(batches, monkeypatch):
     assert batches.ids() == []
 
 
-# What is undone.
+# Reverts.
 
 
 def test_a_replay_replaces_batches_once_it_succeeds(batches):
@@ -705,7 +705,7 @@ def test_a_replay_replaces_batches_once_it_succeeds(batches):
     assert {batches.entry(each)["status"] for each in old} == {"inactive"}
 
 
-def test_a_revert_leaves_the_rows_of_other_routes_and_takes_its_own_from_profile(tmp_path, connect):
+def test_a_revert_keeps_rows_of_other_routes_and_removes_its_own_from_profile(tmp_path, connect):
     """Profile and Observability count what the lake holds; a reverted batch counts no more."""
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0) as platform:
         api = connect(platform)
@@ -731,7 +731,7 @@ def test_a_revert_leaves_the_rows_of_other_routes_and_takes_its_own_from_profile
         assert (api.get(status).json()["totalRows"], found.ids()) == ("0", [])
 
 
-# What goes wrong on the way.
+# Faults.
 
 
 def test_a_kill_loses_no_file_and_doubles_no_row(tmp_path, connect):
@@ -780,7 +780,7 @@ def test_faults_strike_before_and_after_a_call_takes_effect(tmp_path, connect):
         assert found.create(externalId="lost").status_code == 400
 
 
-def test_erasing_rows_finds_them_in_uploads_too(tmp_path, connect):
+def test_erasing_rows_includes_uploads(tmp_path, connect):
     """A batch that is still loading lands without the rows that were erased meanwhile."""
     store = tmp_path / "store"
     with running(store, enabling_delay=0) as platform:

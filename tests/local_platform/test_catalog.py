@@ -58,7 +58,7 @@ def test_a_dataset_needs_a_name_and_a_known_schema(api, changed):
     assert api.post(f"{api.catalog}/dataSets?requestDataSource=true", body).status_code == 400
 
 
-def test_a_data_source_must_be_asked_for(api):
+def test_a_data_source_must_be_requested(api):
     """Without ``requestDataSource=true`` the body must carry a ``dataSourceId``."""
     schema = api.new_schema()
     reference = {"id": schema["$id"], "contentType": "application/vnd.adobe.xed+json;version=1"}
@@ -88,8 +88,8 @@ def test_lists_are_filtered_and_paged_by_offset(api):
     assert list(names.values()) == [{"name": "shop 2"}]
 
 
-def test_what_was_made_in_one_millisecond_is_listed_newest_first_too(api, monkeypatch):
-    """The order of a list does not hang on the clock: later ones come first, as the default order says."""
+def test_objects_of_one_millisecond_are_listed_newest_first_too(api, monkeypatch):
+    """The order of a list does not depend on the clock: later objects come first, the default order."""
     monkeypatch.setattr("chatlio_kit.local_platform.catalog.routes.now_ms", lambda: 1_700_000_000_000)
     schema = api.new_schema()
     ids = [api.new_dataset(schema, f"shop {number}") for number in range(3)]

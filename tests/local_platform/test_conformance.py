@@ -1,7 +1,7 @@
-"""The local platform beside Adobe's documentation: requests, and what the named paragraphs answer.
+"""The local platform compared with Adobe's documentation: requests, and the documented answers.
 
-Words in braces stand for objects of the stage below. In what is expected, a dict lists members that must be
-there (``Only`` lists them all), a pattern is matched, a type is an instance, and ``...`` is anything.
+Words in braces represent objects of the stage below. In expected answers, a dict lists required members
+(``Only`` lists all of them), a pattern is matched, a type means an instance, and ``...`` is anything.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Case:
     """One request and its documented answer.
 
     Attributes:
-        source: the paragraph of the documentation that says so.
+        source: the paragraph of the documentation.
         asked: method and path, with query.
         status: the HTTP status.
-        body: what the answer's body must be like.
+        body: the expected body of the answer.
         sent: the request's body as JSON; None for none.
         headers: replaced headers; None leaves one out.
         answered: headers that the answer must have.
@@ -58,12 +58,12 @@ class Case:
 
 
 def gateway(code: str, message: str) -> Only:
-    """What the gateway answers: these two members and no other."""
+    """Return the gateway's answer: these two members and no others."""
     return Only(error_code=code, message=message)
 
 
 def flow_error(code: str, title: str = "Invalid request") -> dict[str, Any]:
-    """What Flow Service answers, in the form of the sample in "Data usage labels"."""
+    """Return Flow Service's answer, in the form of the sample in "Data usage labels"."""
     return {
         "type": f"https://ns.adobe.com/aep/errors/FLOW-{code}",
         "title": title,
@@ -75,7 +75,7 @@ def flow_error(code: str, title: str = "Invalid request") -> dict[str, Any]:
 
 
 def registry_error(code: str, title: str) -> dict[str, Any]:
-    """What the Schema Registry answers, in the form of its troubleshooting guide."""
+    """Return the Schema Registry's answer, in the form of its troubleshooting guide."""
     return {
         "type": f"http://ns.adobe.com/aep/errors/{code}",
         "title": title,
@@ -446,7 +446,7 @@ class Caller:
         }
 
     def filled(self, node: Any) -> Any:
-        """Put the stage's ids where their words stand in braces."""
+        """Replace words in braces with the stage's ids."""
         if isinstance(node, str):
             return re.sub(r"\{([a-z ]+)\}", lambda found: self.words[found[1]], node)
         if isinstance(node, dict):
@@ -464,14 +464,14 @@ class Caller:
         return requests.request(method, self.url + self.filled(path), headers=sent, timeout=30, **parts)
 
     def made(self, path: str, body: Any) -> Any:
-        """Create something and give the answer."""
+        """Create an object and return the answer."""
         response = self.ask("POST", path, body)
         assert response.status_code in (200, 201), response.text
         return response.json()
 
 
 class Stage(Caller):
-    """A platform with one of everything, and some to spare."""
+    """A platform with one object of each type, and spare ones."""
 
     def __init__(self, platform: RunningPlatform) -> None:
         super().__init__(platform)
@@ -508,7 +508,7 @@ class Stage(Caller):
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The stage on which all cases play; none of them spoils another's part."""
+    """The stage shared by all cases; no case affects another."""
     with running(tmp_path_factory.mktemp("stage") / "store", enabling_delay=0) as platform:
         yield Stage(platform)
 

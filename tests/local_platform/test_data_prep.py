@@ -1,4 +1,4 @@
-"""The Data Prep mapper: mapping sets against a schema, and records through them."""
+"""The Data Prep mapper: checks of mapping sets against a schema, and mapping of records."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_plain_attribute_that_is_absent_or_null_is_left_out_quietly(record, ro
 
 
 def test_a_failing_expression_nulls_its_attribute_with_a_warning():
-    """The row goes on without the attribute, and the warning names it (Data Prep: troubleshooting guide)."""
+    """The row continues without the attribute, with a warning (Data Prep: troubleshooting guide)."""
     result = mapped({"id": "x", "n": None}, attribute("id", "_id"), expression("concat(id, n)", "eventType"))
     assert result.row == {"_id": "x"}
     assert result.errors == ()
@@ -172,7 +172,7 @@ def test_a_reference_to_a_missing_attribute_fails_the_record():
         ("timestamp", 1.5, "DATE-TIME", "DOUBLE"),
     ],
 )
-def test_a_type_that_nothing_converts_fails_the_record(destination, value, expected, actual):
+def test_a_type_without_a_conversion_fails_the_record(destination, value, expected, actual):
     """The error carries path, expected and actual type as the mapper's messages do."""
     result = mapped({"a": value}, attribute("a", destination))
     assert result.row == {}
@@ -252,8 +252,8 @@ def test_the_documented_words_are_false(text):
         ("timestamp", 10**30),
     ],
 )
-def test_a_value_that_does_not_spell_the_fields_type_is_null_with_a_warning(destination, value):
-    """What cannot be read is left out and told, and the record does not fail for it."""
+def test_an_unparsable_value_is_null_with_a_warning(destination, value):
+    """An unparsable value is left out with a warning, and the record does not fail."""
     result = mapped({"a": value}, attribute("a", destination))
     assert (result.row, result.errors) == ({}, ())
     assert [warning.destination for warning in result.warnings] == [destination]
@@ -272,7 +272,7 @@ def test_a_value_that_does_not_spell_the_fields_type_is_null_with_a_warning(dest
     ],
 )
 def test_a_plain_attribute_becomes_a_date_time_by_the_documented_formats(value, written):
-    """A text that a default format reads, and milliseconds since 1970, become RFC 3339 with an offset."""
+    """A string in a default format, and milliseconds since 1970, become RFC 3339 with an offset."""
     assert mapped({"a": value}, attribute("a", "timestamp")).row == {"timestamp": written}
 
 
@@ -291,7 +291,7 @@ def test_a_live_transcript_gets_its_time_and_id(fraction, zone):
 
 
 @pytest.mark.parametrize("ended", ["", "soon", "2024-03-09", "2024-03-09T18:20:11", "2024-02-30T18:20:11Z"])
-def test_a_transcript_whose_time_is_no_time_gets_no_timestamp(ended):
+def test_a_transcript_with_an_invalid_time_gets_no_timestamp(ended):
     """The mapper warns and leaves the required field out; the row is then rejected by validation."""
     result = mapped({"endedAt": ended}, expression(TRANSCRIPT_TIME, "timestamp"))
     assert (result.row, result.errors, len(result.warnings)) == ({}, (), 1)
@@ -395,7 +395,7 @@ def test_a_mapping_that_cannot_work_is_refused(mapping, code):
 
 
 def test_every_bad_mapping_of_a_set_is_listed():
-    """Compiling a set tells of all its bad mappings at once, and a good one has no problem."""
+    """Compiling a set reports all of its bad mappings; a good one has no problem."""
     good = attribute("id", "_id")
     with pytest.raises(InvalidMapping, match="nvl") as caught:
         compile_mappings([expression("nvl(a)", "_id"), good, attribute("a", "nowhere")], SCHEMA)
@@ -404,7 +404,7 @@ def test_every_bad_mapping_of_a_set_is_listed():
 
 
 def test_an_expression_is_validated_by_itself():
-    """A usable expression has no message, a wrong one says where it goes wrong."""
+    """A valid expression has no message; an invalid one has the position of the error."""
     assert validate_expression(TRANSCRIPT_TIME) is None
     assert "column 8" in (validate_expression("concat(,)") or "")
 
@@ -426,7 +426,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["a", "email", "text", "at"]), JSON), st.data())
 def test_any_record_ends_as_a_row_with_its_problems(record, data):
-    """Whatever a record holds, mapping it raises nothing and writes no null."""
+    """For any record, mapping raises nothing and writes no null."""
     destinations = [f"_acmechat.{name}" for name in SCHEMA["properties"]["_acmechat"]["properties"]]
     destination = data.draw(st.sampled_from([*destinations, "_id", "timestamp", "identityMap"]))
     result = mapped(record, attribute("a", destination), expression("concat(a, lower(a))", "eventType"))

@@ -123,7 +123,7 @@ def test_expressions_are_validated(api, expression, valid):
     assert (answered["error"] == "none") is valid
 
 
-def test_a_mapping_set_in_use_stays(api):
+def test_a_mapping_set_in_use_is_kept(api):
     """A mapping set that a dataflow uses is not deleted; another is."""
     flow = api.new_flow()
     used = flow["transformations"][0]["params"]["mappingId"]

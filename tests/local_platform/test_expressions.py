@@ -158,7 +158,7 @@ def test_a_documented_sample_gives_its_documented_output(expression, expected):
     ],
 )
 def test_the_grammar_reads_operators_paths_and_literals(expression, expected):
-    """Operators, word operators, paths, wrapped names, wildcards and escapes mean what their page says."""
+    """Operators, word operators, paths, wrapped names, wildcards and escapes work as documented."""
     record = {
         "visitor": {
             "email": "v@example.com",
@@ -213,15 +213,15 @@ def test_the_grammar_reads_operators_paths_and_literals(expression, expected):
         'a.trim("b")',
     ],
 )
-def test_what_is_no_expression_is_refused_before_any_record(expression):
-    """Syntax errors, reserved words, unknown functions, wrong counts and too long texts are found at once."""
+def test_an_invalid_expression_is_refused_before_any_record(expression):
+    """Compilation finds syntax errors, reserved words, unknown functions, wrong counts and long strings."""
     with pytest.raises(ExpressionError):
         compile_expression(expression)
 
 
 @pytest.mark.parametrize("name", ["nvl", "to_string", "base64"])
 def test_a_function_that_the_mapper_lacks_is_named(name):
-    """`nvl` and its like do not exist in the mapper, and the message says which name is unknown."""
+    """`nvl` and the like do not exist in the mapper, and the message names the unknown function."""
     with pytest.raises(ExpressionError, match=f"function '{name}' is not known") as caught:
         compile_expression(f"{name}(a, b)")
     assert caught.value.code == "UNKNOWN_FUNCTION"
@@ -235,7 +235,7 @@ def test_contains_key_is_refused_with_the_reason():
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_a_reserved_word_is_a_field_only_when_it_is_wrapped(name):
-    """Keywords and function names must stand in `${}`, in expressions and in plain attributes alike."""
+    """Keywords and function names must be wrapped in `${}`, in expressions and plain attributes."""
     with pytest.raises(ExpressionError):
         compile_path(name)
     assert value_of(f"${{{name}}}", {name: "found"}) == "found"
@@ -283,7 +283,7 @@ def test_a_reserved_word_is_a_field_only_when_it_is_wrapped(name):
     ],
 )
 def test_an_expression_that_fails_on_a_record_fails_by_itself(expression):
-    """What cannot be evaluated is an evaluation error, never any other exception."""
+    """A failed evaluation is an evaluation error, never another exception."""
     with pytest.raises(EvaluationError):
         value_of(expression)
 
@@ -292,7 +292,7 @@ def test_an_expression_that_fails_on_a_record_fails_by_itself(expression):
     "expression",
     ["missing", "visitor.missing", "none.email", "text.email", "list[3]", "list[*].id", "text[0]"],
 )
-def test_a_reference_to_a_missing_attribute_is_told_apart(expression):
+def test_a_reference_to_a_missing_attribute_fails_the_record_separately(expression):
     """An attribute that the record does not have is not an evaluation error but fails the record."""
     record = {"visitor": {}, "none": None, "text": "x", "list": [{"id": 1}, {}]}
     with pytest.raises(MissingAttributeError, match="does not exist"):
@@ -335,7 +335,7 @@ def test_random_ids_differ():
     assert len({value_of(f"{name}()") for name in ("uuid", "guid", "uuid", "guid")}) == 4
 
 
-def test_dates_are_taken_apart_and_put_together():
+def test_dates_are_split_and_combined():
     """Date parts are read and set, and dates made and moved between zones."""
     made = 'make_date_time(2019, 10, 17, 11, 55, 12, 999, "America/Los_Angeles")'
     assert rfc3339(value_of(made)) == "2019-10-17T11:55:12-07:00"
@@ -389,7 +389,7 @@ def test_any_text_can_be_written_as_a_literal(text):
 @given(
     st.text(max_size=60) | st.lists(st.sampled_from([*FUNCTIONS, *'().,"${}[]*+-/ !=<>&|1a'])).map("".join)
 )
-def test_no_text_makes_the_parser_fail_in_another_way(text):
+def test_no_string_makes_the_parser_fail_unexpectedly(text):
     """Any text at all is an expression, or is refused as none."""
     try:
         evaluate = compile_expression(text)
@@ -521,7 +521,7 @@ def test_a_pattern_that_is_not_offered_is_refused(pattern):
         JavaPattern(pattern)
 
 
-def test_quotes_stand_for_literal_text():
+def test_quotes_mark_literal_text():
     """Quoted letters are text, and two quotes are one, inside quotes and outside."""
     pattern = JavaPattern("yyyy-MM-dd 'o''clock' ''")
     assert pattern.parse("2024-01-02 o'clock '") == datetime(2024, 1, 2, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Faults on demand: each strikes as its file says, and the log tells what was accepted."""
+"""Injected faults: each occurs as its file says, and the log lists accepted records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatlio_kit.local_platform.faults.plan import FaultPlan, Faults, Limit, Tri
 
 
 def test_the_same_seed_strikes_the_same_requests() -> None:
-    """Two servers with one plan fault the same requests; another seed faults others."""
+    """Two servers with one plan fail the same requests; another seed fails others."""
 
     def struck(seed: int) -> list[bool]:
         faults = Faults(FaultPlan.read({"seed": seed, "faults": [{"fault": "cut", "rate": 0.3}]}))
@@ -23,7 +23,7 @@ def test_the_same_seed_strikes_the_same_requests() -> None:
 
 
 def test_count_after_and_place_bound_a_rule() -> None:
-    """A rule strikes not before so many requests, so many times, and only where it is meant."""
+    """A rule applies only after this many requests, this many times, and only at its endpoint."""
     rule = {"fault": "reset_before", "count": 2, "after": 3}
     faults = Faults(FaultPlan.read({"faults": [rule, {"fault": "expired_token", "on": "platform"}]}))
     assert [faults.trial().fault for _ in range(7)] == [
@@ -39,7 +39,7 @@ def test_count_after_and_place_bound_a_rule() -> None:
 
 
 def test_a_window_bounds_a_rule_in_time() -> None:
-    """A rule whose window is over, or not there yet, does not strike."""
+    """A rule does not apply before or after its window."""
     rules = [{"fault": "cut", "until": 0.0}, {"fault": "slow", "since": 3600.0}]
     assert Faults(FaultPlan.read({"faults": rules})).trial().fault is None
 
@@ -55,8 +55,8 @@ def test_a_window_bounds_a_rule_in_time() -> None:
         ({"faults": {}}, "list named faults"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path, content: dict[str, Any], said: str) -> None:
-    """A wrong file of faults is told in a sentence."""
+def test_an_invalid_file_of_faults_is_refused(tmp_path: Path, content: dict[str, Any], said: str) -> None:
+    """An invalid file of faults is reported in a sentence."""
     path = tmp_path / "faults.json"
     path.write_text(json.dumps(content))
     with pytest.raises(WrongFaults, match=said):
@@ -64,13 +64,13 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path, content: dict[st
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """A file of faults that is not there is told."""
+    """A missing file of faults is reported."""
     with pytest.raises(WrongFaults, match="cannot be read"):
         FaultPlan.read(tmp_path / "none.json")
 
 
 def test_lasting_faults_pick_the_same_records() -> None:
-    """Which records are poisoned depends on their names and the seed alone, at about the share asked for."""
+    """The choice of poisoned records depends only on names and seed, at about the requested share."""
     picked = {name for name in map(str, range(5000)) if is_poisoned(name, 0.1, 7)}
     assert 400 < len(picked) < 600
     plan = FaultPlan.read({"seed": 7, "faults": [{"fault": "partial", "share": 0.1, "lasting": True}]})
@@ -79,7 +79,7 @@ def test_lasting_faults_pick_the_same_records() -> None:
 
 
 def test_a_limit_lets_a_seconds_worth_through() -> None:
-    """A burst beyond a second's worth is refused; one request larger than that passes when all is there."""
+    """A burst beyond a second's worth is refused; one larger request passes once the bucket is full."""
     limit = Limit(10.0)
     assert [limit.takes(4) for _ in range(3)] == [True, True, False]
     assert Limit(10.0).takes(50)

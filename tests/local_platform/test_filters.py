@@ -13,7 +13,7 @@ DOCUMENTS = st.lists(st.fixed_dictionaries({"a": st.integers(0, 2), "b": st.samp
 
 
 @given(documents=DOCUMENTS, first=st.booleans(), last=st.booleans())
-def test_what_ties_keeps_the_direction_of_the_last_path(documents, first, last):
+def test_ties_follow_the_direction_of_the_last_path(documents, first, last):
     """Each path orders what ties before it; what ties in all comes as it was made, or newest first."""
     made = [{**each, "place": place} for place, each in enumerate(documents)]
     found = ordered(made, ("a", first), ("b", last))

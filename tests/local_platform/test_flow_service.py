@@ -69,7 +69,7 @@ def test_enabling_is_asynchronous(tmp_path, connect):
     assert re.fullmatch(rf"{platform.url}/collection/[0-9a-f]{{64}}", late["options"]["inletUrl"])
 
 
-def test_a_dataflow_shows_what_it_is_made_of(api):
+def test_a_dataflow_shows_its_parts(api):
     """The read of a dataflow has the members of the documented sample."""
     flow = api.new_flow()
     assert flow["version"] == flow["etag"]
@@ -200,7 +200,7 @@ def test_a_change_needs_the_etag_of_the_last_read(api):
         ({"op": "replace", "path": "/transformations/0", "value": {"name": "Mapping"}}, "1419-400"),
     ],
 )
-def test_a_bad_change_is_refused(api, operation, code):
+def test_an_invalid_change_is_refused(api, operation, code):
     """Unknown operations, paths that lead nowhere, and broken transformations are refused."""
     flow = api.new_flow()
     url = f"{api.flow_service}/flows/{flow['id']}"
@@ -297,7 +297,7 @@ def test_filters_step_into_arrays_by_brackets(api):
 
 
 def test_deleting_goes_from_the_dataflow_down(api):
-    """A connection in use is 1447-400; after the dataflow it goes with 204, and reads are 1439-404."""
+    """A connection in use is 1447-400; after the dataflow, it is deleted with 204; reads are 1439-404."""
     flow = api.new_flow()
     source = f"{api.flow_service}/sourceConnections/{flow['sourceConnectionIds'][0]}"
     flow_url = f"{api.flow_service}/flows/{flow['id']}"

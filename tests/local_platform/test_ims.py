@@ -38,7 +38,7 @@ def test_parameters_may_come_in_the_query(api):
         ({"grant_type": "password"}, "unsupported_grant_type", None),
     ],
 )
-def test_a_wrong_token_request_is_told_what_is_wrong(api, changed, error, description):
+def test_a_wrong_token_request_gets_a_description(api, changed, error, description):
     """Errors have ``error`` and ``error_description``; scopes are separated by commas, never blanks."""
     answered = api.token(**changed)
     assert set(answered) == {"error", "error_description"}
@@ -102,7 +102,7 @@ def test_a_body_needs_its_content_type(api):
     assert response.json()["detail"] == "A valid content-type must be specified"
 
 
-def test_a_right_that_is_not_held_is_left_out_and_its_calls_are_refused(tmp_path, connect):
+def test_a_missing_permission_is_left_out_and_its_calls_are_refused(tmp_path, connect):
     """Effective policies leave out what is withheld; Flow Service names the permission in 2118-403."""
     withheld = frozenset({"manage-sources", "view-sources"})
     with running(tmp_path / "store", withheld=withheld) as platform:

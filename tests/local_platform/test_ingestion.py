@@ -1,4 +1,4 @@
-"""The streaming endpoint: what it takes, what it refuses, and in which words."""
+"""The streaming endpoint: accepted and refused messages, and the wording of refusals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_batch_answers_207_with_an_element_per_message(api, event):
 
 
 def test_a_bad_message_does_not_touch_its_neighbours(api, event):
-    """A message that is no object has a status of its own; the others are taken."""
+    """A message that is not an object has its own status; the others are accepted."""
     flow = api.new_flow()
     responses = api.send(flow, [event(0), 5, None, [event(1)], event(2)]).json()["responses"]
     assert ["status" in each for each in responses] == [False, True, True, True, False]
@@ -91,7 +91,7 @@ def test_a_batch_of_raw_records_needs_the_header(api, event, options):
 
 
 def test_an_unknown_inlet_does_not_exist(api, event):
-    """The words of the answer are those users report; its status is not documented, 404 is ours."""
+    """The answer's wording is that reported by users; its status is not documented, and 404 is our choice."""
     flow = api.new_flow()
     url = f"{api.platform.url}/collection/{'0' * 64}"
     response = requests.post(url, json=event(1), headers={"x-adobe-flow-id": flow["id"]}, timeout=10)
@@ -100,7 +100,7 @@ def test_an_unknown_inlet_does_not_exist(api, event):
     assert response.json()["type"] == PROBLEM
 
 
-def test_a_dataflow_that_is_being_enabled_again_takes_nothing(tmp_path, connect, event):
+def test_a_dataflow_that_is_being_reenabled_accepts_no_records(tmp_path, connect, event):
     """After disable and enable the dataflow takes records again only once it is enabled."""
     with running(tmp_path / "store", enabling_delay=0.3) as platform:
         api = connect(platform)
@@ -115,7 +115,7 @@ def test_a_dataflow_that_is_being_enabled_again_takes_nothing(tmp_path, connect,
 
 
 @pytest.mark.parametrize("change", ["unknown", "other", "disabled"])
-def test_a_wrong_dataflow_is_refused_whole(api, event, change):
+def test_a_wrong_dataflow_is_refused_entirely(api, event, change):
     """An unknown, another inlet's, or a disabled dataflow is a problem document; Adobe documents none."""
     flow = api.new_flow()
     flow_id = "00000000-0000-4000-8000-000000000000"
@@ -153,8 +153,8 @@ def test_a_body_over_one_megabyte_is_too_large(api, event):
         (b'{"messages": [{}]}', "text/plain"),
     ],
 )
-def test_a_malformed_batch_is_refused_whole(api, body, content_type):
-    """What is not JSON, not an object with messages, or not sent as JSON, is 400."""
+def test_a_malformed_batch_is_refused_entirely(api, body, content_type):
+    """A body that is not JSON, not an object with messages, or not sent as JSON, is 400."""
     flow = api.new_flow()
     url = flow["options"]["inletUrl"].replace("/collection/", "/collection/batch/")
     headers = {"x-adobe-flow-id": flow["id"], "Content-Type": content_type}
@@ -196,7 +196,7 @@ def test_an_xdm_message_is_checked_at_the_edge(api, changed, words):
     assert words in response.json()["report"]["message"]
 
 
-def test_synchronous_validation_refuses_at_once(api):
+def test_synchronous_validation_refuses_immediately(api):
     """With ``syncValidation=true`` a valid message passes and an invalid one is answered with its causes."""
     flow = api.new_flow()
     good = envelope(api, flow)
@@ -213,7 +213,7 @@ def test_synchronous_validation_refuses_at_once(api):
 
 
 def test_synchronous_validation_is_for_sixty_requests_a_minute(api):
-    """Sixty requests pass at once, one a second comes back, and other requests are not limited so."""
+    """Sixty requests pass immediately, then one per second; other requests are not limited."""
     flow = api.new_flow()
     message = envelope(api, flow)
     passed = 0

@@ -42,8 +42,8 @@ def test_operations(operation, result):
         ([{"op": "add", "path": "/a/0/c", "value": 1}], "path"),
     ],
 )
-def test_what_cannot_be_applied_says_which_part_is_wrong(patch, kind):
-    """The problem is told apart by body, operation and path."""
+def test_an_invalid_patch_names_the_wrong_part(patch, kind):
+    """The kind of problem is body, operation or path."""
     with pytest.raises(PatchProblem) as caught:
         apply_patch({"a": [1, 2]}, patch)
     assert caught.value.kind == kind

@@ -1,4 +1,4 @@
-"""The second stage: what lands, what fails and why, and how both are read back."""
+"""The second stage: landed rows, failures with reasons, and reading both back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_batch_of_a_dataset_has_the_same_columns(api, event):
     assert first.equals(second)
 
 
-def test_a_row_that_breaks_the_schema_fails_alone(api, event):
+def test_only_the_row_that_breaks_the_schema_fails(api, event):
     """A bad row goes to a failed batch with its violations; the rows around it land."""
     flow = api.new_flow()
     api.send(flow, [event(1), event(2, at="yesterday"), event(3, note="x" * 2000), event(4)])
@@ -111,7 +111,7 @@ def test_parts_of_a_file_can_be_asked_for(api, event):
     assert (ranged.status_code, ranged.content) == (206, b"PAR1")
 
 
-def test_failed_files_are_listed_beside_their_marker(api, event):
+def test_failed_files_are_listed_next_to_their_marker(api, event):
     """The list of a failed batch begins with an empty ``_SUCCESS``; diagnostics say why each row failed."""
     flow = api.new_flow()
     api.send(flow, [event(1, at="never")])
@@ -171,7 +171,7 @@ def test_messages_gather_into_few_batches(tmp_path, connect, event):
         assert len(api.batches(flow, "success")) == 1
 
 
-def test_a_deleted_dataflow_still_lands_what_it_took(tmp_path, connect, event):
+def test_a_deleted_dataflow_still_lands_accepted_records(tmp_path, connect, event):
     """Messages acknowledged before a dataflow is deleted are not lost."""
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0.3) as platform:
         api = connect(platform)

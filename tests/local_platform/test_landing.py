@@ -1,4 +1,4 @@
-"""The second stage by itself: no message can stop the others."""
+"""The second stage alone: no message can stop the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def message(number, **record):
     return Message("flow", "raw", 1, f"x:{number}", json.dumps({"_id": str(number), **record}).encode())
 
 
-def test_a_value_without_a_place_in_its_column_fails_alone():
+def test_only_the_row_whose_value_does_not_fit_fails():
     """A value that passes the schema but fits no column fails its own message, and no other."""
     landing = Pipeline(MAPPINGS, SCHEMA, {}).land([message(1, small=1), message(2, small=999), message(3)])
     assert landing.rows == 2
@@ -90,7 +90,7 @@ def test_every_field_type_has_a_column(node, value, stored):
 
 
 def test_an_offset_is_never_dropped(monkeypatch):
-    """Times keep their instant even where the environment tells pyarrow to ignore time zones."""
+    """Times keep their instant even if the environment makes pyarrow ignore time zones."""
     monkeypatch.setenv("PYARROW_IGNORE_TIMEZONE", "1")
     writer = RowWriter({"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}})
     (landed,) = writer.table([{"at": "2024-03-01T11:15:30+01:00"}]).column("at").to_pylist()

@@ -33,7 +33,7 @@ def pid_of(store):
 
 
 def gone(pid):
-    """Whether a process has ended; waits a little for it."""
+    """Return whether a process has ended; waits a little for it."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
@@ -53,7 +53,7 @@ def test_a_running_server_is_found(store):
 
 
 def test_racing_starters_share_one_server(store):
-    """Eight starters at once end with one server."""
+    """Eight simultaneous starters end with one server."""
     with ThreadPoolExecutor(8) as starters:
         found = set(starters.map(lambda _: ensure_running(store), range(8)))
     assert len(found) == 1
@@ -70,7 +70,7 @@ def test_racing_processes_share_one_server(store):
     assert requests.get(f"{urls.pop()}/local-platform", timeout=10).status_code == 200
 
 
-def test_a_stopped_server_is_gone(store):
+def test_a_stopped_server_does_not_respond(store):
     """Stopping waits for the end; a second stop finds nothing."""
     ensure_running(store)
     pid = pid_of(store)
@@ -80,7 +80,7 @@ def test_a_stopped_server_is_gone(store):
     assert not (store / "server.json").exists()
 
 
-def test_stopping_what_never_ran_is_no_error(tmp_path):
+def test_stopping_an_unused_folder_is_not_an_error(tmp_path):
     """A folder without a server has nothing to stop, and is not created."""
     assert stop(tmp_path / "none") is False
     assert not (tmp_path / "none").exists()
@@ -96,7 +96,7 @@ def test_a_killed_server_is_replaced(store):
 
 
 def test_another_program_on_the_port_does_not_deceive(store):
-    """What answers must be the very server that wrote the lock file."""
+    """The answer must come from the server that wrote the lock file."""
     with running(store.parent / "other") as other:
         store.mkdir(mode=0o700)
         (store / "server.json").write_text(
@@ -105,7 +105,7 @@ def test_another_program_on_the_port_does_not_deceive(store):
         assert ensure_running(store).url != other.url
 
 
-def test_two_servers_never_share_a_store(store):
+def test_two_servers_cannot_share_a_store(store):
     """A store folder has one server, in whichever way it was started."""
     with running(store) as platform:
         assert ensure_running(store) == platform
@@ -143,8 +143,8 @@ def test_folder_and_files_are_private(store, connect, event):
         assert mode == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_a_start_that_fails_says_why(store):
-    """When the server cannot start, the error carries the last words of its log."""
+def test_a_failed_start_gives_the_reason(store):
+    """If the server cannot start, the error quotes the end of its log."""
     store.mkdir(mode=0o700)
     (store / "platform.sqlite3").write_text("this is not a database, and long enough to be read as one" * 20)
     with pytest.raises(CannotServe, match="not a database"):

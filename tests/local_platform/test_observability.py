@@ -48,7 +48,7 @@ def test_the_lake_keeps_what_profile_drops(api, event, monkeypatch):
     assert total(api, FAILED_BATCHES, dataset_id) == 2
 
 
-def test_profile_knows_nothing_of_other_datasets(api, event):
+def test_profile_has_no_data_from_other_datasets(api, event):
     """A dataset without the tag unifiedProfile is in the lake alone."""
     flow = api.new_flow()
     api.send(flow, [event(1), event(1)])
@@ -57,7 +57,7 @@ def test_profile_knows_nothing_of_other_datasets(api, event):
     assert (total(api, RECORDS, dataset_id), total(api, KEPT, dataset_id)) == (2, 0)
 
 
-def test_questions_that_cannot_be_meant_are_refused(api):
+def test_invalid_queries_are_refused(api):
     """An unknown metric, a wrong time and a granularity without downsample are 400."""
     assert ask(api, "timeseries.nothing", "d").status_code == 400
     assert ask(api, RECORDS, "d", start="yesterday").status_code == 400

@@ -1,4 +1,4 @@
-"""Identity Service, Profile and record delete, called as their documentation says."""
+"""Identity Service, Profile and record delete, called as documented."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_profile_takes_events_with_one_valid_primary(api, event):
     assert sample_status(api) == (2, 3)  # v1 and v2 share an address
 
 
-def test_profile_alone_leaves_the_graph_untouched(api, event):
+def test_profile_without_identities_leaves_the_graph_unchanged(api, event):
     """With unifiedProfile and without unifiedIdentity, nothing is linked."""
     flow, dataset_id = people_flow(api, {"unifiedProfile": ENABLED})
     api.send(flow, [event(n, people=person(f"v{n}", "ana@example.org")) for n in (1, 2)])
@@ -170,7 +170,7 @@ def test_profile_alone_leaves_the_graph_untouched(api, event):
     assert sample_status(api) == (2, 2)
 
 
-def test_profile_takes_nothing_that_landed_before(api, event):
+def test_profile_ingests_only_batches_that_land_afterwards(api, event):
     """A dataset that is enabled later gives Profile what lands after that; disabled, nothing more."""
     flow, dataset_id = people_flow(api, {})
     api.send(flow, [event(1, people=person("v1"))])
@@ -205,7 +205,7 @@ def test_profile_drops_events_past_their_expiry(tmp_path, connect, event):
 
 
 def test_an_identity_that_one_batch_links_to_fifty_others_is_left_out(api, event):
-    """A shared address of 60 visitors glues nobody together."""
+    """An address shared by 60 visitors merges no one."""
     flow, dataset_id = people_flow(api)
     api.send(flow, [event(n, people=person(f"v{n}", "help@example.org")) for n in range(60)])
     api.wait_for_records(flow, 60)
@@ -257,7 +257,7 @@ def test_a_work_order_removes_rows_by_their_primary_identity(api, event):
         ({"namespacesIdentities": [{"namespace": {"code": "Unknown"}, "IDs": ["x"]}]}, 400),
     ],
 )
-def test_a_work_order_that_cannot_be_meant_is_refused(api, changed, status):
+def test_an_invalid_work_order_is_refused(api, changed, status):
     """The dataset, the action, the identities and their namespaces must be known."""
     dataset_id = api.new_dataset(api.new_schema())
     body = order_body(dataset_id, "Email", "a@x.org", **changed)
@@ -265,7 +265,7 @@ def test_a_work_order_that_cannot_be_meant_is_refused(api, changed, status):
 
 
 def test_a_work_order_needs_the_entitlement(tmp_path, connect):
-    """An organisation without record delete gets a sentence that says so."""
+    """An organisation without record delete gets a message that says so."""
     with running(tmp_path / "store", withheld=frozenset({"record-delete"})) as platform:
         api = connect(platform)
         body = order_body("ALL", "Email", "a@x.org")

@@ -24,7 +24,7 @@ def test_stats_name_the_tenant_without_underscore(api, path):
     assert list(stats["classUsage"]) == [EXPERIENCE_EVENT]
 
 
-def test_a_field_group_is_kept_as_a_mixin(api):
+def test_a_field_group_is_stored_as_a_mixin(api):
     """A field group is created at /fieldgroups, yet its ``$id`` and resource type say mixins."""
     created = api.new_field_group()
     token = created["$id"].removeprefix("https://ns.adobe.com/acmechat/mixins/")
@@ -39,7 +39,7 @@ def test_a_field_group_is_kept_as_a_mixin(api):
     assert own["properties"]["seenAt"]["meta:xdmType"] == "date-time"
 
 
-def test_a_schema_says_what_it_is_made_of(api):
+def test_a_schema_lists_its_parts(api):
     """A schema gains its class, what it extends with the class's behaviour, and its references."""
     schema = api.new_schema()
     references = [part["$ref"] for part in schema["allOf"]]
@@ -221,7 +221,7 @@ def test_deleting_answers_204_and_then_404(api):
     }
 
 
-def test_what_is_used_is_not_deleted(api):
+def test_a_resource_in_use_is_not_deleted(api):
     """A schema of a dataset, and a field group of a schema, stay."""
     schema = api.new_schema()
     api.new_dataset(schema)

@@ -1,4 +1,4 @@
-"""The store: what is on disk stays whole, whoever looks at it."""
+"""The store: files on disk stay intact while other processes read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOK = (
 )
 
 
-def test_another_process_that_looks_leaves_the_journal_alone(tmp_path: Path) -> None:
+def test_a_reader_in_another_process_keeps_the_journal(tmp_path: Path) -> None:
     """A process that opens and closes the file while the server has it does not take its journal away."""
     stores = [Store(tmp_path) for _ in range(3)]
     stores[0].keep_token("before", 1.0)

@@ -1,4 +1,4 @@
-"""What landed can be undone: a batch reverted, a dataset deleted, a file lost; no call shows it then."""
+"""Landed rows can disappear: a batch is reverted, a dataset deleted, a file lost; then no call shows them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_reverted_batch_is_inactive_and_has_no_files(api, landed):
     assert (again.status_code, again.json()["title"]) == (428, "ERR-BI-104")
 
 
-def test_what_cannot_be_reverted_is_refused(api, landed):
+def test_an_impossible_revert_is_refused(api, landed):
     """An unknown batch is 404, another action 400; the batch stays as it was."""
     flow, batch_id = landed
     assert api.post(f"{api.ingest}/batches/none?action=REVERT", None).status_code == 404
@@ -35,7 +35,7 @@ def test_what_cannot_be_reverted_is_refused(api, landed):
     assert list(api.batches(flow, "success")) == [batch_id]
 
 
-def test_a_deleted_dataset_takes_its_rows_along(api, landed):
+def test_deleting_a_dataset_deletes_its_rows(api, landed):
     """Its batches stay readable as ``inactive``, and their files are gone."""
     flow, batch_id = landed
     dataset_id = api.dataset_of(flow)

@@ -1,4 +1,4 @@
-"""XDM: what the registry accepts, the schema it composes, and validation as streaming ingestion does it."""
+"""XDM: the registry's checks, composed schemas, and validation as in streaming ingestion."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_references_in_a_circle_are_refused():
         xdm.compose(schema("a"), {"a": {"type": "object", "allOf": [{"$ref": "a"}]}}.get)
 
 
-def test_composing_changes_none_of_its_parts():
+def test_composing_does_not_change_the_parts():
     """Composing a schema leaves the resources that it is made of as they were."""
     before = deepcopy(xdm.GLOBAL_RESOURCES)
     composed(text={"type": "string"})
@@ -236,7 +236,7 @@ def test_a_field_that_the_registry_does_not_know_is_refused(node, fragment):
 
 
 def test_a_custom_field_outside_the_tenants_object_is_a_namespace_error():
-    """Custom fields stand inside `_{tenantId}`, in definitions and at the top alike."""
+    """Custom fields belong inside `_{tenantId}`, in definitions and at the top level."""
     body = field_group(ok={"type": "string"})
     body["definitions"]["customFields"]["properties"]["loose"] = {"type": "string"}
     body["properties"] = {"_other": {"type": "object", "properties": {"a": {"type": "string"}}}}
@@ -253,7 +253,7 @@ def test_a_field_group_without_a_required_part_is_refused(missing):
     assert any(missing in each.detail for each in xdm.check_field_group(body, TENANT))
 
 
-def test_a_field_group_refers_only_to_what_it_defines():
+def test_a_field_group_refers_only_to_its_own_fields():
     """An `allOf` that points past `definitions` is refused."""
     body = {**field_group(ok={"type": "string"}), "allOf": [{"$ref": "#/definitions/other"}]}
     (problem,) = xdm.check_field_group(body, TENANT)
@@ -279,12 +279,12 @@ def test_a_schema_is_one_class_and_its_field_groups(body, fragment):
 
 
 def only(violations):
-    """The one violation there is."""
+    """Return the only violation."""
     (violation,) = violations
     return violation
 
 
-def test_the_documented_violations_are_told_word_for_word():
+def test_the_documented_violations_are_quoted_verbatim():
     """An unknown key and a wrong type give the documented entries (Streaming validation)."""
     row = {"_id": 1, "timestamp": "2024-01-01T00:00:00Z", "oops": 1}
     found = xdm.Validator(composed(a={"type": "string"})).violations(row)
@@ -306,7 +306,7 @@ def test_the_documented_violations_are_told_word_for_word():
     ]
 
 
-def test_a_bad_time_is_told_with_the_forms_that_are_expected():
+def test_a_bad_time_is_reported_with_the_expected_formats():
     """The message lists the four documented forms (Retrieving failed batches)."""
     violation = only(
         xdm.Validator(composed(a={"type": "string"})).violations({**event(), "timestamp": "now"})
@@ -382,7 +382,7 @@ def test_a_missing_required_key_is_named():
         ({"type": "string", "format": "hostname"}, "a.example", "-a", "format", None),
     ],
 )
-def test_each_rule_is_checked_and_told(node, good, bad, keyword, message):
+def test_each_rule_is_checked_and_reported(node, good, bad, keyword, message):
     """Type, range, enum, pattern, length and format are enforced at ingestion (Field constraints)."""
     validator = xdm.Validator(composed(it=node))
     assert validator.violations(event(it=good)) == []
@@ -393,14 +393,14 @@ def test_each_rule_is_checked_and_told(node, good, bad, keyword, message):
     assert violation["message"] == message or message is None
 
 
-def test_at_most_five_violations_are_told():
+def test_at_most_five_violations_are_listed():
     """The validator stops after five errors in a message (Streaming validation)."""
     row = {**event(), **{f"k{number}": 1 for number in range(9)}}
     assert len(xdm.Validator(composed(a={"type": "string"})).violations(row)) == 5
 
 
-def test_an_id_with_a_blank_is_no_uri_reference():
-    """`_id` is a uri-reference, which is why colons and blanks are to be kept out of it."""
+def test_an_id_with_a_space_is_not_a_uri_reference():
+    """`_id` is a uri-reference, so colons and spaces must be avoided."""
     violation = only(xdm.Validator(composed(a={"type": "string"})).violations({**event(), "_id": "a b"}))
     assert violation["message"] == "[a b] is not a valid URI reference"
 
@@ -433,7 +433,7 @@ def test_pointers_escape_slashes_and_tildes():
         "",
     ],
 )
-def test_what_is_not_rfc_3339_with_seconds_and_offset_is_no_date_time(text):
+def test_only_rfc_3339_with_seconds_and_offset_is_a_date_time(text):
     """A time needs a T, seconds, an offset and at most nine decimals, and must exist."""
     violation = only(
         xdm.Validator(composed(at={"type": "string", "format": "date-time"})).violations(event(at=text))

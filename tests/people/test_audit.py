@@ -1,4 +1,4 @@
-"""The audit of identities equals an independent computation, and names what would join strangers."""
+"""The audit of identities equals an independent computation, and names values that would merge people."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_agents_address_turns_the_audit_red_and_is_named(sample_tables: Table
 
 
 def test_role_addresses_are_amber_and_missing_coverage_is_red(sample_tables: Tables) -> None:
-    """An address such as info@ is nobody's own; below half, coverage is too little."""
+    """An address such as info@ belongs to no one person; coverage below half is too low."""
     events = sample_tables.events.copy()
     named = events.index[events["visitor_id"].notna()][:1]
     events.loc[named, "visitor_email"] = "info@shop.example"
@@ -113,7 +113,7 @@ def test_role_addresses_are_amber_and_missing_coverage_is_red(sample_tables: Tab
     assert any("get no identity" in reason for reason in few.reasons)
 
 
-def test_a_picture_tells_its_numbers(sample_tables: Tables) -> None:
+def test_a_picture_describes_its_numbers(sample_tables: Tables) -> None:
     """Coverage and graph sizes are in the description."""
     audit = ck.audit_identities(sample_tables, IDENTITIES)
     words = repr(audit.picture())
@@ -122,7 +122,7 @@ def test_a_picture_tells_its_numbers(sample_tables: Tables) -> None:
     assert audit.picture()._repr_html_().startswith("<img alt=")
 
 
-def test_the_command_says_the_same(sample: Path, sample_tables: Tables, tmp_path: Path) -> None:
+def test_the_command_reports_the_same(sample: Path, sample_tables: Tables, tmp_path: Path) -> None:
     """It reads captures alone, makes nothing, and ends with 1 when the verdict is red."""
     options = [part for identity in IDENTITIES for part in ("--identity", identity)]
     state = ["--state", str(tmp_path / "state")]

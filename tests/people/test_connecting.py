@@ -1,4 +1,4 @@
-"""Connections with identities, and for Profile: what is made, what is refused, and that it is made once."""
+"""Connections with identities and for Profile: creation, refusals, and idempotence."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def connect_profile(platform: Platform, audit: Any, **options: Any) -> Connectio
 
 
 def census(platform: Platform) -> dict[str, int]:
-    """How many objects of each sort there are."""
+    """Return the number of objects of each type."""
     own = [namespace for namespace in platform.namespaces.all() if namespace["custom"]]
     schemas = list(platform.schemas.titles("schemas"))
     tagged = [platform.schemas.get("schemas", each["$id"]).get("meta:immutableTags") for each in schemas]
@@ -90,7 +90,7 @@ def test_without_the_flags_no_request_speaks_of_people(
 
 
 def test_identities_in_the_lake_make_namespace_and_descriptors(open_settings: OpenPlatform) -> None:
-    """The schema says which identities it has; the descriptors are not primary; nothing feeds Profile."""
+    """The schema lists its identities; the descriptors are not primary; nothing feeds Profile."""
     with open_settings() as platform:
         plan = ck.plan_connection(platform, "people", identities=[*PEOPLE, "traits.ecid=ECID"])
         connection = plan.apply()
@@ -144,8 +144,8 @@ def test_identities_can_be_added_to_a_connection_and_not_changed(open_settings: 
                 other.apply()
 
 
-def test_a_namespace_that_would_join_nobody_is_a_conflict(open_settings: OpenPlatform) -> None:
-    """A namespace of no people, or one whose code differs by case, is not written to."""
+def test_a_namespace_that_joins_no_people_is_a_conflict(open_settings: OpenPlatform) -> None:
+    """A namespace without people, or one whose code differs only in case, is not used."""
     with open_settings() as platform:
         body = {"name": "Plants", "code": "Plants", "idType": "Non_people"}
         platform.namespaces.create(body)
@@ -209,7 +209,7 @@ def test_a_connection_for_profile_is_made_once(open_settings: OpenPlatform, audi
         share = audit.share_older_than(expiry.span, platform.now())
         assert f"older than 30 days: {share:.0%}" in expiry.sentence(share)
         assert share > 0.5
-        platform.schemas.patch("schemas", connection.schema_id, [change])  # somebody edits it in the screen
+        platform.schemas.patch("schemas", connection.schema_id, [change])  # edited by someone else
         assert "no longer says" in ck.plan_connection(platform, "people", []).conflicts[0].reason
 
 
@@ -322,10 +322,10 @@ def test_every_request_for_profile_is_as_documented(
     }
 
 
-def test_where_the_mapper_makes_no_map_live_events_carry_no_identity(
+def test_without_a_map_from_the_mapper_live_events_have_no_identity(
     open_settings: OpenPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan goes on without, says so, changes nothing the second time, and heals when the mapper can."""
+    """The plan continues without it, says so, changes nothing the second time, and repairs it later."""
     said: list[str] = []
     options = {"identities": [VISITOR]}
     with open_settings() as platform:
@@ -346,7 +346,7 @@ def test_where_the_mapper_makes_no_map_live_events_carry_no_identity(
 def test_a_history_mapping_that_loses_identities_stops_before_the_union(
     open_settings: OpenPlatform, audit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be undone is not begun when the preview differs."""
+    """If the preview differs, no irreversible step is taken."""
     mapped = Blueprint.mapping_set
 
     def without(self: Blueprint, *arguments: Any) -> Json:
@@ -386,7 +386,7 @@ def test_labels_are_written_where_the_registry_takes_them(
 def test_the_preview_of_a_thousand_events_equals_python(
     open_settings: OpenPlatform, tmp_path: Path, identities: list[str]
 ) -> None:
-    """For every kind, sparse and dense: the platform maps each wire record to what Python expects of it."""
+    """For every kind, sparse and dense: the platform maps each wire record as Python expects."""
     export = write_sample(tmp_path / "cap", events=2600, seed=21)
     tables = ck.read_export(export.path).to_tables(quiet=True)
     people = People.of(identities, profile=False, slim=False)

@@ -1,4 +1,4 @@
-"""One person is deleted on a platform that is reached by settings, and what is claimed was read back."""
+"""One person is deleted on a remote platform, and only results that were read back are reported."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _orders(request: requests.PreparedRequest) -> bool:
     return request.method == "POST" and str(request.url).endswith("/data/core/hygiene/workorder")
 
 
-def test_a_person_is_deleted_and_reconcile_says_erased(
+def test_a_person_is_deleted_and_reconcile_reports_erased(
     open_settings: OpenPlatform,
     command: Any,
     sample: Path,
@@ -126,7 +126,7 @@ def test_a_channel_is_not_deleted_at_the_cost_of_other_chats(
 def test_without_confirmation_nothing_is_ordered(
     open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables, somebody: tuple[str, int]
 ) -> None:
-    """The question names rows and identities; no leaves the rows, and says so with exit code 1."""
+    """The question names rows and identities; after a no, the rows stay, and the exit code is 1."""
     visitor, events = somebody
     with open_settings() as platform:
         send(platform, sample, sample_tables)
@@ -194,7 +194,7 @@ def test_a_work_order_that_is_not_carried_out_yet_claims_nothing(
         ("no such call", False),
     ],
 )
-def test_whatever_a_work_order_looks_like_the_rows_decide(
+def test_the_rows_decide_about_a_work_order(
     open_settings: OpenPlatform,
     command: Any,
     sample: Path,
@@ -204,7 +204,7 @@ def test_whatever_a_work_order_looks_like_the_rows_decide(
     reading: str,
     is_carried_out: bool,
 ) -> None:
-    """How a work order is read is not documented: gone rows are success, rows that are left are not."""
+    """The form of a work order is not documented: success depends only on whether rows are left."""
     visitor, events = somebody
     lookup, carry_out, asked = work_orders.WorkOrders.lookup, work_orders.carry_out, list[str]()
 
@@ -237,7 +237,7 @@ def test_whatever_a_work_order_looks_like_the_rows_decide(
 
 
 @pytest.mark.parametrize("withheld", [work_orders.ENTITLEMENT, work_orders.HYGIENE_RIGHT])
-def test_an_organisation_without_the_entitlement_is_told_so(
+def test_a_missing_entitlement_is_reported(
     open_settings: OpenPlatform,
     command: Any,
     sample: Path,
@@ -245,7 +245,7 @@ def test_an_organisation_without_the_entitlement_is_told_so(
     somebody: tuple[str, int],
     withheld: str,
 ) -> None:
-    """A record delete that is refused, by 403 or by 401, is no traceback and no success."""
+    """A record delete refused with 403 or 401 is neither a traceback nor a success."""
     with open_settings(withheld=frozenset({withheld})) as platform:
         send(platform, sample, sample_tables)
         done = command(platform, "forget", sample, "--visitor-id", somebody[0], "--yes")

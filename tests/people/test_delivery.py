@@ -1,4 +1,4 @@
-"""What lands for people: the page's counts are the platform's, and canaries show every key and identity."""
+"""Delivery with identities: the page's counts equal the platform's, and canaries cover every key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connect(platform: Platform, tables: Tables, *, profile: bool = True, slim: b
 
 
 def edited(tables: Tables) -> Tables:
-    """The frames with what Profile leaves out: transcripts around its limit, events of nobody."""
+    """Frames with events that Profile leaves out: transcripts around its limit, events without a visitor."""
     events, messages = tables.events.copy(), tables.messages.copy()
     transcripts = events.index[events["kind"] == Kind.TRANSCRIPT]
     long = events.loc[transcripts[:3], "event_id"]
@@ -94,7 +94,7 @@ def test_the_pages_counts_are_the_platforms_counters(
 
 
 def test_profiles_are_the_audits_graphs(open_settings: OpenPlatform, sample_tables: Tables) -> None:
-    """What the audit computed before anything was made is what the platform builds of it."""
+    """The platform builds the graphs that the audit predicted."""
     with open_settings() as platform:
         connection = connect(platform, sample_tables)
         ck.stream(sample_tables, connection, skip_guard=True, pace=5_000, quiet=True).reconcile(wait=30)
@@ -105,10 +105,10 @@ def test_profiles_are_the_audits_graphs(open_settings: OpenPlatform, sample_tabl
     assert int(status["docCount"]) == audit.graphs.count
 
 
-def test_what_is_older_than_profile_keeps_is_counted_apart(
+def test_events_past_the_expiry_are_counted_separately(
     open_settings: OpenPlatform, sample_tables: Tables
 ) -> None:
-    """With an expiry, history is in the lake alone, and the page says so as the platform does."""
+    """With an expiry, history is only in the lake, and the page agrees with the platform."""
     tables = edited(sample_tables)
     recent = pd.Timestamp(datetime.now(UTC) - timedelta(days=2))
     started = tables.events["kind"] == Kind.CONVERSATION_STARTED
@@ -122,7 +122,7 @@ def test_what_is_older_than_profile_keeps_is_counted_apart(
         assert page.run.landed == len(tables.events)
 
 
-def test_slim_leaves_messages_out_so_that_profile_takes_long_transcripts(
+def test_slim_drops_messages_so_that_profile_accepts_long_transcripts(
     open_settings: OpenPlatform, sample_tables: Tables
 ) -> None:
     """Nothing is too large any more, and the rows have no messages."""
@@ -138,7 +138,7 @@ def test_slim_leaves_messages_out_so_that_profile_takes_long_transcripts(
 def test_captures_read_in_any_order_give_transcripts_their_visitor(
     open_settings: OpenPlatform, sample: Path, sample_tables: Tables
 ) -> None:
-    """The event that names the visitor may be in another file; redacted values are no addresses."""
+    """The event that names the visitor may be in another file; redacted values are not addresses."""
     with open_settings() as platform:
         connect(platform, sample_tables, profile=False)
         export = ck.read_export(sample, redact="personal=mask")
@@ -194,7 +194,7 @@ _RECORD = st.fixed_dictionaries(
 
 
 @given(st.lists(st.lists(_RECORD, min_size=1, max_size=60), min_size=1, max_size=3))
-def test_the_canary_covers_every_key_and_the_barest_record(batches: list[list[dict[str, Any]]]) -> None:
+def test_the_canary_covers_every_key_and_the_smallest_record(batches: list[list[dict[str, Any]]]) -> None:
     """The first batch also shows the barest record; a later one only the keys that are new."""
     canary = Canary()
     seen: set[str] = set()
@@ -212,7 +212,7 @@ def test_the_canary_covers_every_key_and_the_barest_record(batches: list[list[di
         seen |= every
 
 
-def test_the_canary_knows_the_keys_inside_messages_and_identities() -> None:
+def test_the_canary_covers_keys_inside_messages_and_identities() -> None:
     """A namespace or a message's field that one record alone has brings that record."""
     plain = {"event_id": "0", "chat_messages": [{"ts": "1"}], "identityMap": {"V": [{"id": "1"}]}}
     rare = {**plain, "chat_messages": [{"ts": "1"}, {"ts": "2", "slack_user_id": "U1"}]}
@@ -240,7 +240,7 @@ def test_the_command_confirms_and_shows_the_audit(
         assert CliRunner().invoke(main, [*common, "--json"]).exit_code == 2
         made = CliRunner().invoke(main, common, input="people\n")
         assert made.exit_code == 0, made.stderr
-        assert "older than 30 days: 100% of this history would vanish there" in made.stdout
+        assert "older than 30 days: 100% of this history would be dropped there" in made.stdout
         answer = json.loads(CliRunner().invoke(main, [*common, "--json"]).stdout)
         assert (answer["changes"], answer["profile_expiry"]) == (0, "P30D")
         assert answer["connection"]["identities"] == PEOPLE

@@ -165,7 +165,7 @@ def built(export: Export) -> tuple[TurnBuilder, list[TurnRow]]:
 
 
 def test_every_row_of_the_sample_fits_adobes_field_groups(open_settings: OpenPlatform, sample: Path) -> None:
-    """What landed validates; sides, turns and identities are as recommended; a second run adds nothing."""
+    """Landed rows validate; sides, turns and identities are as recommended; a second run adds nothing."""
     validator = jsonschema_rs.Draft7Validator(PUBLISHED)
     tables = ck.read_export(sample).to_tables(quiet=True)
     with open_settings() as platform:
@@ -264,9 +264,9 @@ def test_a_turn_has_at_most_one_side_each_and_growing_changes_no_row(
     for place, talk in zip(kept, talks, strict=True):
         is_answer = all_authors[place] == "agent" and all_authors[place - 1 : place] == ["visitor"]
         assert talk["turnID"] == said[place - is_answer]["ts"]
-    told = {body["event_id"]: body["conversation"] for body in bodies}
+    reported = {body["event_id"]: body["conversation"] for body in bodies}
     for row in short:
-        assert told[row.id] == json.loads(row.body)["conversation"]
+        assert reported[row.id] == json.loads(row.body)["conversation"]
 
 
 def test_without_adobes_field_groups_nothing_is_made(
@@ -276,7 +276,7 @@ def test_without_adobes_field_groups_nothing_is_made(
     use_settings: Callable[[Platform], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The plan, the doctor and the backfill say what is missing and whom to ask."""
+    """The plan, the doctor and the backfill name the missing group and the contact."""
     with open_settings(withheld=frozenset({GROUPS})) as platform:
         plan = ck.plan_connection(platform, turns=True, quiet=True)
         assert [item.name for item in plan.conflicts] == ["Conversation Event", "Agentic Information"]
@@ -372,7 +372,7 @@ def test_events_never_enter_a_dataset_of_turns(open_settings: OpenPlatform, samp
         assert landed(platform, "chatlio/turns") == []
 
 
-def test_without_turns_nothing_of_them_is_read_or_sent(
+def test_without_turns_no_turns_are_read_or_sent(
     open_settings: OpenPlatform, sample: Path, sent: list[requests.PreparedRequest]
 ) -> None:
     """A connection and a backfill of events ask for no field group of Adobe's, and send no word of turns."""
@@ -388,7 +388,7 @@ def test_without_turns_nothing_of_them_is_read_or_sent(
 
 
 def test_ids_are_those_of_unredacted_captures(open_settings: OpenPlatform, tmp_path: Path) -> None:
-    """A redacted run after an unredacted one sends nothing twice, and a redacted row names nobody."""
+    """A redacted run after an unredacted one sends nothing twice, and a redacted row names no one."""
     said = [message(0, "visitor", "Hi"), message(9, "agent", "Hello")]
     captures = write(tmp_path / "a", transcript=[transcript(said)], conversation_started=[started()])
     redact = "pseudonym=hash:aep,personal=drop,staff=drop"

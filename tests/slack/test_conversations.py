@@ -84,7 +84,7 @@ def test_options_about_authors_and_threads_leave_the_conversation_s_id(
     assert list(_read(tmp_path, lines, **more).events["conversation_id"]) == list(plain)
 
 
-def test_what_changes_between_exports_changes_no_id(tmp_path: Path) -> None:
+def test_changes_between_exports_change_no_id(tmp_path: Path) -> None:
     """Profiles, reactions, reply counts and read marks depend on the day of the export."""
     later = {
         **ANSWERED,
@@ -107,7 +107,7 @@ def test_what_changes_between_exports_changes_no_id(tmp_path: Path) -> None:
     assert list(first.events["payload_digest"]) == list(second.events["payload_digest"])
 
 
-def test_silence_ends_a_conversation_only_if_asked(tmp_path: Path) -> None:
+def test_silence_ends_a_conversation_only_if_requested(tmp_path: Path) -> None:
     """Silence ends a conversation only if requested."""
     lines = [JOIN, ASKED, by_visitor("1710230000.000100", "Anybody?")]
     assert len(_read(tmp_path, lines).events) == 1
@@ -126,7 +126,7 @@ def test_silence_ends_a_conversation_only_if_asked(tmp_path: Path) -> None:
         (None, JOIN, False),
     ],
 )
-def test_a_beginning_is_whole_where_the_maker_joins_as_the_channel_is_made(
+def test_a_beginning_is_complete_if_the_creator_joins_at_creation(
     tmp_path: Path, created: object, first: Json, is_whole: bool
 ) -> None:
     """A beginning is complete if the creator joins when the channel is created."""
@@ -135,7 +135,7 @@ def test_a_beginning_is_whole_where_the_maker_joins_as_the_channel_is_made(
     assert list(tables.events["start_is_whole"]) == [is_whole]
 
 
-def test_closed_only_leaves_running_conversations_out(tmp_path: Path) -> None:
+def test_closed_only_excludes_running_conversations(tmp_path: Path) -> None:
     """closed_only leaves out running conversations."""
     export = ck.read_slack(
         write_export(tmp_path, [JOIN, ASKED, ARCHIVED, REOPENED, BACK]), **SETTINGS, closed_only=True
@@ -210,7 +210,7 @@ def test_a_time_in_the_future_rejects_its_conversation(tmp_path: Path) -> None:
     assert [rejection.reason for rejection in tables.rejections] == ["future_time"]
 
 
-def test_no_domain_means_no_address(tmp_path: Path) -> None:
+def test_without_a_domain_there_is_no_url(tmp_path: Path) -> None:
     """Without a domain there is no URL."""
     assert _read(tmp_path, [ASKED]).events["archive_url"].isna().all()
     tables = _read(tmp_path, [ASKED], workspace_domain="acme")
@@ -251,7 +251,7 @@ _LINES = st.one_of(
     known=st.lists(st.integers(0, 60), max_size=6),
     closed_only=st.booleans(),
 )
-def test_whatever_a_channel_holds_every_line_ends_in_one_place(
+def test_every_line_of_a_channel_has_one_outcome(
     tmp_path_factory: pytest.TempPathFactory, lines: list[Any], known: list[int], closed_only: bool
 ) -> None:
     """In any channel, every line has exactly one outcome."""

@@ -62,7 +62,7 @@ def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
     assert "1 replies in threads" in shown
 
 
-def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleExport) -> None:
+def test_the_reader_accepts_the_proposal(tmp_path: Path, sample: SampleExport) -> None:
     """The reader accepts what it writes."""
     target = tmp_path / "slack.toml"
     result = CliRunner().invoke(
@@ -152,7 +152,7 @@ def test_captures_identify_the_app_if_its_name_does_not(tmp_path: Path, transcri
         ("channels = [", "cannot be read as TOML"),
     ],
 )
-def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) -> None:
+def test_wrong_settings_are_reported_in_one_sentence(tmp_path: Path, toml: str, words: str) -> None:
     """Invalid settings give one message."""
     settings = tmp_path / "slack.toml"
     settings.write_text(toml, encoding="utf-8")
@@ -166,7 +166,7 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) 
     assert (result.exit_code, words in result.output, "Traceback" in result.output) == (2, True, False)
 
 
-def test_missing_settings_are_one_sentence(tmp_path: Path) -> None:
+def test_missing_settings_are_reported_in_one_sentence(tmp_path: Path) -> None:
     """Missing settings give one message."""
     with pytest.raises(MissingPath, match=r"inspect_slack\(path, write=...\) proposes one"):
         ck.read_slack(write_export(tmp_path, LINES), settings=tmp_path / "slack.toml")
@@ -181,7 +181,7 @@ def test_patterns_are_globs_regular_expressions_or_ids() -> None:
 
 
 @pytest.mark.parametrize("place", ["export.zip", "captures/my export.zip", "captures"])
-def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> None:
+def test_an_export_is_never_read_as_captures(tmp_path: Path, place: str) -> None:
     """An export is never read as captures."""
     folder = tmp_path / "captures"
     folder.mkdir()
@@ -198,7 +198,7 @@ def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> No
         ck.read_export(tmp_path / place)
 
 
-def test_an_unpacked_export_is_never_taken_for_captures(tmp_path: Path) -> None:
+def test_an_unpacked_export_is_never_read_as_captures(tmp_path: Path) -> None:
     """An unpacked export is never read as captures."""
     for name, content in members_of(LINES).items():
         path = tmp_path / "unpacked" / name
@@ -216,7 +216,7 @@ def test_a_second_export_is_refused(tmp_path: Path) -> None:
         ck.read_slack(path, captures=other, channels="z-*", app_ids="A0CHAT")
 
 
-def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
+def test_an_encrypted_zip_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """An encrypted zip gives one message."""
     path = write_export(tmp_path, LINES)
     data = bytearray(path.read_bytes())
@@ -231,7 +231,7 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
         ck.read_slack(path, channels="z-*", app_ids="A0CHAT")
 
 
-def test_a_broken_index_is_one_sentence(tmp_path: Path) -> None:
+def test_a_broken_index_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """A broken index gives one message."""
     path = write_export(tmp_path, LINES, channels=b"{")
     with pytest.raises(ck.ChatlioKitError, match=r"channels.json is not JSON"):

@@ -40,7 +40,7 @@ def _read(tmp_path: Path, lines: list[Json], payloads: list[Payload]) -> tuple[T
     return tables, export.slack.counts
 
 
-def test_what_webhooks_cover_sends_nothing(tmp_path: Path, webhook: Payload) -> None:
+def test_conversations_covered_by_webhooks_send_nothing(tmp_path: Path, webhook: Payload) -> None:
     """A conversation that webhooks cover sends nothing."""
     tables, counts = _read(tmp_path, [*LINES, ARCHIVED], [webhook])
     assert list(tables.events["origin"]) == ["webhook"]
@@ -72,7 +72,7 @@ def test_slack_adds_messages_that_webhooks_lack_to_their_conversation(
     assert str(row["ended_at"]) == "2024-03-11 08:03:10.000900+00:00"
 
 
-def test_a_webhook_s_facts_win_however_much_slack_adds(tmp_path: Path, webhook: Payload) -> None:
+def test_a_webhook_s_facts_win_over_slack(tmp_path: Path, webhook: Payload) -> None:
     """Its end and its agent, although the Slack event has more messages."""
     more = [said(f"171014411{number}.000100", "More") for number in range(5)]
     tables, _ = _read(tmp_path, [*LINES, *more, ARCHIVED], [webhook])
@@ -88,7 +88,7 @@ def test_several_transcripts_of_one_conversation_count_once(tmp_path: Path, webh
     assert (counts.conversations, counts.merged, counts.divided) == (1, 1, 0)
 
 
-def test_two_conversations_in_one_stretch_are_cut_at_the_second_s_first_message(
+def test_two_conversations_in_one_stretch_are_split_at_the_second_s_first_message(
     tmp_path: Path, webhook: Payload
 ) -> None:
     """Two conversations in one stretch are split at the second's first message."""
@@ -111,9 +111,7 @@ def test_two_conversations_in_one_stretch_are_cut_at_the_second_s_first_message(
     ]
 
 
-def test_a_start_gives_the_one_stretch_that_fits_its_conversation_s_id(
-    tmp_path: Path, conversation: Payload
-) -> None:
+def test_a_start_gives_its_conversation_s_id_to_the_only_match(tmp_path: Path, conversation: Payload) -> None:
     """A start passes its conversation's id to the one stretch that fits."""
     start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
     start["payload"] = {**conversation, "channelId": CHANNEL}
@@ -170,7 +168,7 @@ def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: 
     assert list(tables.events["origin"]) == ["webhook"]
 
 
-def test_what_the_contract_rejects_covers_nothing(tmp_path: Path, webhook: Payload) -> None:
+def test_events_rejected_by_the_contract_cover_nothing(tmp_path: Path, webhook: Payload) -> None:
     """Otherwise its messages would be lost."""
     captures = tmp_path / "captures.json"
     captures.write_text(json.dumps({**webhook, "brandNew": 1}), encoding="utf-8")
@@ -180,7 +178,7 @@ def test_what_the_contract_rejects_covers_nothing(tmp_path: Path, webhook: Paylo
     assert list(tables.events["origin"]) == ["slack_export"]
 
 
-def test_another_time_is_no_contradiction(tmp_path: Path, webhook: Payload) -> None:
+def test_another_time_is_not_a_contradiction(tmp_path: Path, webhook: Payload) -> None:
     """Another time is not a contradiction."""
     later = [by_visitor("1720000000.000100", "much later")]
     tables, counts = _read(tmp_path, later, [webhook])

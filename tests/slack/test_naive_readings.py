@@ -44,7 +44,7 @@ def _counts(tables: Tables) -> SlackCounts:
     return tables.slack
 
 
-def test_a_name_that_is_no_utf8_stays_what_its_zip_says(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_in_code_page_437(tmp_path: Path) -> None:
     """Without the flag, bytes that are not UTF-8 are in code page 437."""
     members = members_of([said(TS, "hi")], channels=[channel(name="z-jörg")], folder="z-jXrg")
     path = write_zip(tmp_path / "export.zip", members)
@@ -124,7 +124,9 @@ def test_a_channel_made_before_2013_has_a_placeholder(
         "a comment on a file",
     ],
 )
-def test_what_neither_the_app_nor_a_member_wrote_is_left_out(tmp_path: Path, line: Json, reason: str) -> None:
+def test_messages_by_others_than_the_app_and_members_are_left_out(
+    tmp_path: Path, line: Json, reason: str
+) -> None:
     """A bot is identified by id, profile, type or the list of users, whatever its displayed name."""
     bot = {"id": "U7", "name": "beep", "is_bot": True, "profile": {}}
     lines = [said(TS, "hi"), {"type": "message", "text": "x", "ts": NEXT, **line}]
@@ -139,7 +141,7 @@ def test_a_name_without_a_user_decides_nothing(tmp_path: Path) -> None:
     assert _authors(tables) == [("unknown", "ana")]
 
 
-def test_a_deleted_user_is_named_by_what_is_left(tmp_path: Path) -> None:
+def test_a_deleted_user_is_named_by_the_remaining_profile(tmp_path: Path) -> None:
     """For a deleted user, an export has little more than the login name."""
     people = [*users(), {"id": "U3", "deleted": True, "name": "kim", "profile": {}}, {"id": "U4"}]
     tables = _read(write_export(tmp_path, [said(TS, "hi", "U3"), said(NEXT, "yo", "U4")], people=people))
@@ -155,7 +157,7 @@ def test_a_deleted_user_is_named_by_what_is_left(tmp_path: Path) -> None:
         ({"username": "ana", "bot_profile": {"id": "B0CHAT", "name": "widget"}}, ("visitor", "ana")),
     ],
 )
-def test_the_app_s_own_name_is_no_visitor_s(
+def test_the_app_s_own_name_is_never_a_visitor_s(
     tmp_path: Path, more: Json, author: tuple[str, str | None]
 ) -> None:
     """Neither the name in the list of users, nor the name in the message's bot profile."""

@@ -95,7 +95,7 @@ def test_4_backslashes_separate_too(tmp_path: Path) -> None:
     assert _texts(_read(write_zip(tmp_path / "export.zip", named))) == ["hi"]
 
 
-def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
+def test_5_an_enclosing_folder_is_allowed(tmp_path: Path) -> None:
     """A folder may enclose everything."""
     members = {f"acme export/{name}": content for name, content in members_of([said(TS, "hi")]).items()}
     members["__MACOSX/acme export/._channels.json"] = b"\0"
@@ -108,7 +108,7 @@ def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
     assert _texts(_read(tmp_path / "unpacked" / "acme export")) == ["hi"]
 
 
-def test_6_slackbot_is_no_agent(tmp_path: Path) -> None:
+def test_6_slackbot_is_not_an_agent(tmp_path: Path) -> None:
     """Slackbot is not an agent."""
     export = _export(write_export(tmp_path, [said(TS, "hi", "USLACKBOT"), said("1710144006.000200", "yes")]))
     assert _texts(export.to_tables(quiet=True)) == ["yes"]
@@ -222,7 +222,7 @@ def test_16_one_channel_is_in_memory_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [100_000_000, 30_000_000])
-def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path, size: int) -> None:
+def test_17_a_bomb_is_rejected_without_affecting_other_files(tmp_path: Path, size: int) -> None:
     """A bomb is refused and costs nothing else."""
     days = {"2024-03-11": [said(TS, "hi")], "2024-03-12": b" " * size}
     tables = _read(write_export(tmp_path, days))
@@ -260,7 +260,7 @@ def test_20_a_folder_that_two_entries_claim_is_reported_and_not_read(tmp_path: P
     assert any(note.startswith("1 folders belong to no channel") for note in export.notes())
 
 
-def test_21_private_channels_stand_in_groups(tmp_path: Path) -> None:
+def test_21_private_channels_are_in_groups_json(tmp_path: Path) -> None:
     """Private channels are listed in groups.json."""
     assert _texts(_read(write_export(tmp_path, [said(TS, "hi")], channels=[], groups=[channel()]))) == ["hi"]
 
@@ -282,7 +282,7 @@ def test_a_day_file_s_name_dates_nothing(tmp_path: Path) -> None:
     assert str(tables.messages["sent_at"].min()) == "2024-03-11 08:00:05.000200+00:00"
 
 
-def test_a_byte_order_mark_and_line_breaks_are_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_line_breaks_are_accepted(tmp_path: Path) -> None:
     """A tool that rewrote a file may have added them."""
     days = {DAY: b"\xef\xbb\xbf[\r\n" + json.dumps(said(TS, "hi")).encode() + b"\r\n]\r\n"}
     assert _texts(_read(write_export(tmp_path, days))) == ["hi"]
@@ -304,7 +304,7 @@ def test_23_an_archived_channel_has_no_members(tmp_path: Path, members: list[str
     assert _texts(_read(write_export(tmp_path, [said(TS, "hi")], channels=[entry]))) == ["hi"]
 
 
-def test_24_ids_are_the_same_again_and_a_longer_export_is_a_fuller_event(tmp_path: Path) -> None:
+def test_24_ids_are_stable_and_a_longer_export_gives_a_fuller_event(tmp_path: Path) -> None:
     """Ids are the same in a later export, and a longer export is a more complete event."""
     lines = [event("1710144000.000100", "channel_join"), by_visitor(TS, "hi")]
     first = _read(write_export(tmp_path, lines)).events
@@ -337,7 +337,7 @@ def test_26_odd_blocks_are_ignored(tmp_path: Path, blocks: object) -> None:
         (b"plain text", "neither a zip nor a folder"),
     ],
 )
-def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
+def test_27_other_files_are_refused_with_their_type(tmp_path: Path, content: bytes, words: str) -> None:
     """Other files are refused with a description."""
     path = tmp_path / "C1.json"
     path.write_bytes(content)
@@ -356,7 +356,7 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
         ("notes.md", "it has no channels.json"),
     ],
 )
-def test_other_zips_are_refused_by_what_they_are(tmp_path: Path, name: str, words: str) -> None:
+def test_other_zips_are_refused_with_their_type(tmp_path: Path, name: str, words: str) -> None:
     """Other zips are refused with a description."""
     with pytest.raises(CaptureError, match=words):
         _export(write_zip(tmp_path / "other.zip", {name: b"x"}))
@@ -375,8 +375,8 @@ def test_28_bots_without_a_name_are_unknown_or_another_s(tmp_path: Path) -> None
         assert _authors(_read(path, bot_without_username=choice)) == authors
 
 
-def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
-    """What a truncated zip still holds is read."""
+def test_29_the_rest_of_a_truncated_zip_is_read(tmp_path: Path) -> None:
+    """The remaining contents of a truncated zip are read."""
     texts = [Random(day).randbytes(400).hex() for day in range(10)]
     days = {f"2024-03-1{day}": [said(f"171011{day}005.000200", text)] for day, text in enumerate(texts)}
     path = write_export(tmp_path, days)
@@ -403,7 +403,7 @@ def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
     assert [rejection.reason for rejection in tables.rejections] == ["unreadable"]
 
 
-def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
+def test_30_a_day_that_is_not_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
     """A day that is not JSON is rejected, and the channel is read."""
     days = {DAY: [said(TS, "hi")], "2024-03-12": b'[{"type":"message" "ts":"1"}]'}
     export = _export(write_export(tmp_path, days))

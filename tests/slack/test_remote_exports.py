@@ -33,7 +33,7 @@ def _refused(address: str, name: str) -> None:
         ck.read_export(address)
 
 
-def test_an_export_in_a_bucket_is_never_taken_for_captures(
+def test_an_export_in_a_bucket_is_never_read_as_captures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named itself, in a folder under another archive's name, or unpacked; a zip of captures is read."""
@@ -79,10 +79,10 @@ class _Web(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("parts", ["sent", "ignored", "refused"])
-def test_an_export_behind_a_url_is_never_taken_for_captures(
+def test_an_export_behind_a_url_is_never_read_as_captures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
 ) -> None:
-    """Its end identifies it, if the server sends ranges; otherwise all of it is read."""
+    """Its end identifies it if the server sends ranges; if not, all of it is read."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("chatlio_kit.captures.sources.web._END", 1000)

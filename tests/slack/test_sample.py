@@ -99,7 +99,7 @@ def test_both_have_the_same_conversations(by_webhooks: Tables, by_slack: Tables)
     assert (both["channel_name"] == both["channel_name_slack"]).mean() > 0.5
 
 
-def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack: Tables) -> None:
+def test_sources_read_together_repeat_no_message(sample: SampleExport, by_slack: Tables) -> None:
     """Merged, no message occurs twice."""
     export = ck.read_slack(sample.slack or "", captures=sample.path, **SETTINGS)
     tables = export.to_tables(quiet=True)
@@ -112,7 +112,7 @@ def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack:
     assert counts.joined > 0
 
 
-def test_the_command_says_where_it_wrote_the_export(tmp_path: Path) -> None:
+def test_the_command_names_the_export_file(tmp_path: Path) -> None:
     """Next to the captures, under their name."""
     out = tmp_path / "captures"
     result = CliRunner().invoke(main, ["sample", str(out), "--events", "20", "--slack", "--json"])

@@ -162,7 +162,7 @@ def test_captures_that_turn_up_later_are_named_as_pairs(
 def test_an_export_without_the_captures_that_were_sent_is_warned_about(
     local: Platform, tmp_path: Path, transcript: Payload
 ) -> None:
-    """What webhooks cover is known only from captures that the same run reads."""
+    """Coverage by webhooks is known only from captures that the same run reads."""
     backfill(_captures(tmp_path, [transcript]), local, quiet=True)
     page = backfill(_slack(tmp_path, LINES), local, quiet=True)
     (note,) = [note for note in page.notes if "other files than this export" in note]
@@ -278,7 +278,7 @@ def test_one_channel_s_conversations_are_forgotten(
 
 
 def test_the_ledger_leads_to_a_channel_s_transcripts(state: Path, tmp_path: Path) -> None:
-    """Even if nothing else is left of them; what was sent before is not sent again."""
+    """Even if nothing else is left of them; sent events are not sent again."""
     with ck.open_platform("local", state=state) as platform:
         backfill(_slack(tmp_path, LINES), platform, quiet=True)
     local_platform.stop(state / "local")
@@ -304,7 +304,7 @@ def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
     assert not any(CHANNEL in note for note in tables.notes)
 
 
-def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payload) -> None:
+def test_a_webhook_s_record_is_sent_unchanged(tmp_path: Path, transcript: Payload) -> None:
     """Absence means a webhook, as in every event from a live dataflow or an earlier version."""
     tables = ck.read_export(_captures(tmp_path, [transcript])).to_tables(quiet=True)
     (record,) = wire_records(tables.events, tables.messages)
@@ -320,7 +320,7 @@ def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payloa
     assert body["chat_messages"][0].keys() == {"ts", "sent_at", "author", "username", "text"}
 
 
-def test_a_connection_made_before_is_updated_by_plan(
+def test_an_existing_connection_is_updated_by_plan(
     local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transcript: Payload
 ) -> None:
     """The field group grows by three fields; live dataflows stay unchanged."""

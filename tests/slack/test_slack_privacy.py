@@ -128,7 +128,7 @@ def test_no_canary_is_in_an_error_s_traceback(export: Path) -> None:
     assert CANARY not in "".join(traceback.format_exception(refused.value))
 
 
-def test_the_report_counts_what_it_did_not_read(export: Path) -> None:
+def test_the_report_counts_unread_items(export: Path) -> None:
     """The report counts what it did not read."""
     read = ck.read_slack(export, **SETTINGS)
     read.to_tables(quiet=True)

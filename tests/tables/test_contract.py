@@ -57,7 +57,7 @@ def _tables(path: Path, contract: str | None) -> Tables:
         ("freeze,messages=evolve", [1, 3], [set(), {"messages[0].files", "messages[1].files"}]),
     ],
 )  # fmt: skip
-def test_what_becomes_of_an_unknown_field(
+def test_the_outcome_of_an_unknown_field(
     capture: Path, contract: str | None, accepted: list[int], fields: list[set[str]]
 ) -> None:
     """Each mode, per table: kept exactly, left out, or the record rejected with the name; always counted."""
@@ -83,7 +83,7 @@ def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
     assert rejected[0].raw
 
 
-def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, envelope: Wrap) -> None:
+def test_kept_fields_keep_their_digits(tmp_path: Path, transcript: Payload, envelope: Wrap) -> None:
     """If one unknown field is left out, the others stay as they were written."""
     line = orjson.dumps(
         envelope({**transcript, "rating": 0, "messages": [{"ts": "1710144005.000200", "x": 1}]})
@@ -102,7 +102,7 @@ def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,"])
-def test_a_contract_that_cannot_be_meant(text: str) -> None:
+def test_an_invalid_contract_is_refused(text: str) -> None:
     """An unknown table or mode is reported with the valid ones."""
     with pytest.raises(UsageError, match="contract="):
         Contract.from_text(text)

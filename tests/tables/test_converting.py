@@ -33,7 +33,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(export: Path) -> Tables:
-    """That export, converted in memory."""
+    """The export, converted in memory."""
     return Export([export], ReadOptions()).to_tables(quiet=True)
 
 
@@ -61,7 +61,7 @@ def test_tables_on_disk_are_the_frames(
 
 @given(records=st.integers(150, 900), size=st.integers(200_000, 2_000_000), part=st.integers(64, 5000))
 @settings(max_examples=4)
-def test_where_pieces_are_cut_changes_no_table(
+def test_the_split_into_pieces_changes_no_table(
     export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
 ) -> None:
     """The tables are the same for every size of batches in memory and of parts on disk."""
@@ -74,10 +74,10 @@ def test_where_pieces_are_cut_changes_no_table(
     _assert_equal(out, tables)
 
 
-def test_an_interrupted_conversion_leaves_what_was_there(
+def test_an_interrupted_conversion_keeps_the_existing_tables(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it is interrupted, a conversion leaves the earlier tables whole and nothing half-written."""
+    """If it is interrupted, a conversion leaves the earlier tables whole, and no partial output."""
     convert(Export([export], ReadOptions(), workers=0), tmp_path, quiet=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -90,7 +90,7 @@ def test_an_interrupted_conversion_leaves_what_was_there(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_what_a_killed_conversion_left_is_removed(export: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_conversion_are_removed(export: Path, tmp_path: Path) -> None:
     """The next conversion removes the unfinished folder of a dead process, and no other's."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

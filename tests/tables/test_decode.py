@@ -179,7 +179,7 @@ def _refuse(*_: object) -> None:
     are_lines=st.booleans(),
 )
 @settings(max_examples=300)
-def test_records_read_together_give_what_each_gives_by_itself(
+def test_records_read_together_equal_records_read_alone(
     raws: list[bytes], by_file: Kind | None, fallback: Kind | None, are_lines: bool
 ) -> None:
     """Records that are read together have the values, messages, bodies and faults of the careful way.
@@ -242,12 +242,12 @@ ODD = [
     ('"payload"', '"load"'),
     ('"payload"', '"payload":{},"payload"'),
 ]
-"""What makes a record odd: a part of its text, and its replacement."""
+"""Changes that make a record odd: a part of its text, and its replacement."""
 
 
 @pytest.mark.parametrize(("part", "instead"), ODD)
 @pytest.mark.parametrize("place", [None, 0, 1])
-def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
+def test_typed_decoding_accepts_no_record_that_strict_decoding_reads_differently(
     part: str, instead: str, place: int | None
 ) -> None:
     """An odd record is read as it is alone, before a normal one and after it."""
@@ -287,7 +287,7 @@ def test_known_records_are_decoded_by_their_texts(monkeypatch: pytest.MonkeyPatc
             assert _read([raw] * 3, None, Kind.FEEDBACK, are_lines=True).decoded.rows.tolist() == [0, 1, 2]
 
 
-def test_only_the_exotic_takes_the_strict_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_unusual_records_need_the_strict_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown fields, floats, nulls, empty strings for objects and all dialects are decoded by type."""
     monkeypatch.setattr(decode, "PARSERS", {shape: _UnknownFields(shape) for shape in decode.PARSERS})
     envelope = {"receivedAt": "2024-03-11T09:03:10Z", "kind": "feedback", "payload": RECORDS[0]}
@@ -318,7 +318,7 @@ def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]
 
 
 @pytest.mark.parametrize("number", LONG)
-def test_numbers_that_no_double_holds_keep_their_digits(number: str) -> None:
+def test_numbers_beyond_a_double_keep_their_digits(number: str) -> None:
     """They appear in traits and in unknown fields exactly as in the record."""
     record = {**RECORDS[2], "visitorTraits": {"a": 1.5}, "rating": 1.5}
     raws = [orjson.dumps(entry) for entry in (*RECORDS, record)]

@@ -32,7 +32,7 @@ def _batch(ids: Iterable[str], first: int) -> EventBatch:
 
 @given(batches=st.lists(st.lists(st.integers(0, 400), max_size=60), max_size=30), most=st.integers(1, 300))
 @settings(max_examples=40)
-def test_an_id_counts_once_however_far_apart(batches: list[list[int]], most: int) -> None:
+def test_an_id_counts_once_however_far_apart_it_occurs(batches: list[list[int]], most: int) -> None:
     """Of equal events the first is kept, wherever its id is held at that point."""
     seen: set[int] = set()
     with Deduplicator(most_in_memory=most) as deduplicator:

@@ -62,7 +62,7 @@ def _fold(text: str) -> str:
 
 
 class Page(HTMLParser):
-    """What an HTML parser sees in a page."""
+    """A page as seen by an HTML parser."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def test_the_frame_has_the_columns_of_analysis(tables: Tables) -> None:
     assert tables.search("zzz zzz").empty
 
 
-def test_a_page_holds_what_fits_and_says_what(tables: Tables) -> None:
+def test_a_page_describes_the_part_that_fits(tables: Tables) -> None:
     """The latest conversations are held up to the limit, and the sentence counts the others."""
     explorer = tables.explore(limit=100)
     entries = Page(explorer.to_html()).data["entries"]
@@ -167,7 +167,7 @@ def test_a_page_holds_what_fits_and_says_what(tables: Tables) -> None:
     assert len(tables.explore(limit=1)) == 2  # the latest conversation and one rejected record always fit
 
 
-def test_a_page_holds_what_is_chosen(tables: Tables) -> None:
+def test_a_page_contains_the_chosen_entries(tables: Tables) -> None:
     """A query and a period select; a rejected record has no time, so a period excludes it."""
     first, last = "2024-02-01", "2024-03-01T00:00:00Z"
     chosen = tables.explore(query="order", since=first, until=last)
@@ -179,7 +179,7 @@ def test_a_page_holds_what_is_chosen(tables: Tables) -> None:
     assert 'with "order" from 2024-02-01 00:00 UTC before 2024-03-01 00:00 UTC' in chosen.holds
 
 
-def test_wrong_use_is_a_sentence(tables: Tables) -> None:
+def test_wrong_usage_is_a_sentence(tables: Tables) -> None:
     """An invalid time, and a frame without a column, are named."""
     with pytest.raises(UsageError, match="since='yesterday' is not a time"):
         tables.explore(since="yesterday")
@@ -191,7 +191,7 @@ def test_wrong_use_is_a_sentence(tables: Tables) -> None:
         edited.search("order")
 
 
-def test_edited_frames_are_what_is_shown(tables: Tables) -> None:
+def test_edited_frames_are_shown(tables: Tables) -> None:
     """A dropped conversation is missing from the page, masked text from the search; empty tables show."""
     edited = deepcopy(tables)
     gone = edited.conversations["conversation_id"].iloc[0]
@@ -240,7 +240,7 @@ def test_no_untrusted_text_leaves_the_data(planted: Explorer) -> None:
     assert sum(entry["status"] == "rejected" for entry in page.data["entries"]) == len(PLANTED)
 
 
-def test_the_policy_allows_the_pages_own_script_and_style_alone(planted: Explorer) -> None:
+def test_the_policy_allows_only_the_pages_own_script_and_style(planted: Explorer) -> None:
     """The policy names the digests of the page's parts, and nothing is loaded from elsewhere."""
     page = Page(planted.to_html())
     (policy,) = [
@@ -263,7 +263,7 @@ def test_the_policy_allows_the_pages_own_script_and_style_alone(planted: Explore
 
 
 def test_every_field_has_a_name(page: Page) -> None:
-    """What a screen reader announces: a label for each field, a language, a title, a status."""
+    """There is a label for each field, a language, a title and a status for screen readers."""
     labelled = {attributes.get("for") for tag, attributes in page.tags if tag == "label"}
     fields = {attributes["id"] for tag, attributes in page.tags if tag in ("input", "select")}
     assert fields == labelled == {"query", "status", "type", "from", "to"}
@@ -274,7 +274,7 @@ def test_every_field_has_a_name(page: Page) -> None:
     ]
 
 
-def test_a_notebook_shows_the_page_in_a_frame_of_its_own(planted: Explorer, tmp_path: Path) -> None:
+def test_a_notebook_shows_the_page_in_its_own_frame(planted: Explorer, tmp_path: Path) -> None:
     """The iframe has a title, may run only the page's script, and holds the same page as the file."""
     ((tag, attributes),) = Page(planted._repr_html_()).tags
     assert (tag, attributes["sandbox"]) == ("iframe", "allow-scripts")
@@ -329,7 +329,7 @@ def test_messages_are_shown_and_found_as_their_writers_saw_them(
     assert tables.messages["text"].tolist() == [text]
 
 
-def test_long_texts_are_cut_and_counted(
+def test_long_texts_are_truncated_and_counted(
     tmp_path: Path, ndjson: Callable[[Path, Iterable[Any]], Path]
 ) -> None:
     """A page shows the beginning of a long text and how much is missing; the search covers all of it."""

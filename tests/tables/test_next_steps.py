@@ -133,20 +133,20 @@ def test_frozen_fields_are_let_in_by_the_table_that_froze_them(tmp_path: Path, m
 
 
 HOPELESS: list[tuple[str, Callable[[Payload], Any]]] = [
-    ("a kind that is none", lambda body: {"receivedAt": AT, "kind": "agent_joined", "payload": body}),
-    ("a time that is none", lambda body: {"receivedAt": "yesterday", "payload": body}),
-    ("a time to come", lambda body: {"receivedAt": "2124-02-01T00:00:00Z", "payload": body}),
+    ("an unknown kind", lambda body: {"receivedAt": AT, "kind": "agent_joined", "payload": body}),
+    ("an invalid time", lambda body: {"receivedAt": "yesterday", "payload": body}),
+    ("a future time", lambda body: {"receivedAt": "2124-02-01T00:00:00Z", "payload": body}),
     ("another shape", lambda body: {"receivedAt": AT, "kind": "transcript", "payload": body}),
     ("no visitor", lambda body: {"receivedAt": AT, "payload": body | {"visitor": {"name": "x"}}}),
     ("somebody else's chat", lambda body: {"at": AT, "chat": {"messages": [], "email": "a@example.org"}}),
-    ("no object", lambda body: ["x"]),
+    ("not an object", lambda body: ["x"]),
     ("keys for a shell", lambda body: {"$(rm -rf x)": body, "`id`": AT}),
     ("one of several", lambda body: {"hits": [{"body": body}, {"body": body}], "at": AT}),
 ]
 
 
 @pytest.mark.parametrize("wrap", [row[1] for row in HOPELESS], ids=[row[0] for row in HOPELESS])
-def test_nothing_is_proposed_that_hides_what_is_wrong(
+def test_nothing_is_proposed_that_hides_an_error(
     tmp_path: Path, make: Make, wrap: Callable[[Payload], Any]
 ) -> None:
     """A wrong value has to be corrected, not skipped; a record that is not a webhook does not become one."""
@@ -162,7 +162,7 @@ def test_a_record_that_is_not_utf_8_is_not_tried_as_if_it_were(tmp_path: Path, m
     assert (len(tables.rejections), list(tables.next_steps)) == (1, [])
 
 
-def test_it_is_said_where_an_option_changes_how_others_are_read(tmp_path: Path, make: Make) -> None:
+def test_options_that_change_other_records_have_a_warning(tmp_path: Path, make: Make) -> None:
     """``--fields`` overrides known dialects, so files that it would spoil are read separately."""
     known = [
         {"receivedAt": AT, "kind": "feedback", "payload": make(number) | {"in": make(20 + number)}}
@@ -235,7 +235,7 @@ def test_times_of_copies_are_suspected(tmp_path: Path, make: Make) -> None:
     assert "dated 12 events, but these times look like a copy's: all 12 files were written" in notes
 
 
-def test_one_file_is_no_time_for_all(tmp_path: Path, make: Make) -> None:
+def test_one_file_cannot_date_many_events(tmp_path: Path, make: Make) -> None:
     """Many events in one file cannot all have its time."""
     path = _write(tmp_path / "feedback", [make(number) for number in range(12)])
     assert "one file has all 12 of these events" in " ".join(_tables(path, undated_as="file-time").notes)

@@ -39,7 +39,7 @@ def tables(folder: Path) -> Tables:
     return ck.read_tables(folder)
 
 
-def test_what_is_read_back_is_what_was_converted(captures: Path, tables: Tables) -> None:
+def test_tables_read_back_equal_the_converted_ones(captures: Path, tables: Tables) -> None:
     """Frames, dtypes, counts and rejections are those of the same captures in memory."""
     expected = ck.read_export(captures).to_tables(quiet=True)
     for name in TABLES:
@@ -56,8 +56,8 @@ def test_redacted_tables_are_read_back(captures: Path, tmp_path: Path) -> None:
     assert ck.read_tables(tmp_path / "tables").rejected["raw"].isna().all()
 
 
-def test_what_is_no_folder_of_tables_is_refused(folder: Path, tmp_path: Path) -> None:
-    """A message says what is missing or wrong, and what to do."""
+def test_another_folder_is_not_read_as_tables(folder: Path, tmp_path: Path) -> None:
+    """A message names the problem and the next step."""
     with pytest.raises(ck.ChatlioKitError, match=r"There is no folder '.*none'"):
         ck.read_tables(tmp_path / "none")
     with pytest.raises(ck.ChatlioKitError, match=r"lacks events.parquet, .*report.json"):
@@ -93,7 +93,7 @@ def test_times_are_shown_in_a_zone(tables: Tables) -> None:
         tables.frames(time_zone="Mars/Olympus")
 
 
-def test_texts_are_decoded_next_to_what_was_sent(tables: Tables) -> None:
+def test_texts_are_decoded_next_to_the_raw_text(tables: Tables) -> None:
     """``decode`` shows text as typed; the raw text is in the next column, and in the tables."""
     tables.messages.loc[0, "text"] = "1 &lt; 2 <@U1>"
     shown = tables.frames(decode=True)["messages"]
@@ -102,7 +102,7 @@ def test_texts_are_decoded_next_to_what_was_sent(tables: Tables) -> None:
     assert shown["raw_text"].equals(tables.messages["text"])
 
 
-def test_a_workbook_holds_every_cell(tables: Tables, tmp_path: Path) -> None:
+def test_a_workbook_contains_every_cell(tables: Tables, tmp_path: Path) -> None:
     """Each table is a sheet; strings, numbers, flags and times equal those in the frames."""
     path = tables.to_excel(tmp_path / "chats.xlsx", time_zone="Europe/Berlin")
     shown = tables.frames(time_zone="Europe/Berlin", decode=True)
@@ -138,7 +138,7 @@ def test_no_text_becomes_a_formula_or_a_link(tables: Tables, tmp_path: Path, tex
     assert not sheet.cell(3, column).quotePrefix
 
 
-def test_what_a_cell_cannot_hold_is_cut_and_says_so(tables: Tables, tmp_path: Path) -> None:
+def test_text_beyond_a_cell_is_truncated_and_marked(tables: Tables, tmp_path: Path) -> None:
     """Long text ends with its length; characters that a workbook cannot hold are marked."""
     tables.messages.loc[0, "text"] = "x" * 40_000
     tables.messages.loc[1, "text"] = "a\x00b\uffffc https://a.example"
@@ -150,7 +150,7 @@ def test_what_a_cell_cannot_hold_is_cut_and_says_so(tables: Tables, tmp_path: Pa
     assert sheet.cell(3, column).hyperlink is None
 
 
-def test_more_rows_than_a_sheet_holds_go_on_in_the_next(
+def test_more_rows_than_a_sheet_holds_continue_on_the_next(
     tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No row is lost."""
@@ -162,7 +162,7 @@ def test_more_rows_than_a_sheet_holds_go_on_in_the_next(
 
 
 def test_a_workbook_that_cannot_be_written_is_a_sentence(tables: Tables, tmp_path: Path) -> None:
-    """Nothing half-written is left."""
+    """No partial output is left."""
     with pytest.raises(ck.ChatlioKitError, match=r"none.chats.xlsx' cannot be written"):
         tables.to_excel(tmp_path / "none" / "chats.xlsx")
     (tmp_path / "folder.xlsx").mkdir()

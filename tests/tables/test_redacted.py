@@ -133,7 +133,7 @@ def _all_bytes(out: Path) -> str:
 def test_no_value_of_a_person_is_written(
     tmp_path_factory: pytest.TempPathFactory, people: list[Any], way: str, contract: str
 ) -> None:
-    """Whatever is read, valid or broken, in any way: no byte written contains a person's value."""
+    """For any valid or broken input and any method, no byte written contains a personal value."""
     folder = tmp_path_factory.mktemp("redacted")
     kinds = {_started: "feedback", _offline: "offline_message", _transcript: "transcript"}
     lines = []
@@ -199,7 +199,7 @@ def test_an_agents_name_is_staff_wherever_it_occurs(documented: Path) -> None:
     assert gone.conversations["agent_name"].isna().all()
 
 
-def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
+def test_the_report_lists_redacted_fields(documented: Path, tmp_path: Path) -> None:
     """For each column: its class, its way, and number of values; the same in report.json and on the page."""
     policy = FieldPolicy.from_options("personal=mask")
     report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()
@@ -237,7 +237,7 @@ def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -
 
 
 @pytest.mark.parametrize("way", ["drop", "mask", "hash:aep", "hash:keyed"])
-def test_files_that_are_called_after_people(
+def test_files_named_after_people(
     called_after_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """No address in a file's name appears in any output; each record has its own position."""

@@ -150,7 +150,7 @@ def test_a_faulty_envelope(
 
 
 @pytest.mark.parametrize("value", [[1, 2], 5, "text", None, True])
-def test_a_line_that_is_no_object(
+def test_a_line_that_is_not_an_object(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, value: Any
 ) -> None:
     """JSON that is not an object is rejected as such."""
@@ -188,7 +188,7 @@ def test_an_option_overrides_nothing(
 
 
 @pytest.mark.parametrize("options", [{"kind": "chat"}, {"undated_as": "now"}, {"undated_as": ""}])
-def test_an_option_that_cannot_be_meant(tmp_path: Path, options: dict[str, str]) -> None:
+def test_an_invalid_option_is_refused(tmp_path: Path, options: dict[str, str]) -> None:
     """An invalid kind or time is a usage error that names the option and the valid values."""
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"^{name}={value!r} is n.*(feedback|file-time)"):

@@ -34,7 +34,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(export: Path) -> Tables:
-    """That export, converted."""
+    """The export, converted."""
     return Export([export], ReadOptions()).to_tables(quiet=True)
 
 
@@ -131,7 +131,7 @@ def test_a_transcript_without_a_conversation_belongs_to_none(
 
 @given(size=st.integers(1, 400))
 @settings(max_examples=10)
-def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
+def test_the_split_into_batches_changes_nothing(export: Path, tables: Tables, size: int) -> None:
     """For any number of records in memory, the same events come out in the same order."""
     whole = tables.events.head(600)
     found: list[str] = []
@@ -155,7 +155,7 @@ def test_unknown_fields_are_kept(tmp_path: Path, ndjson: Write, envelope: Wrap, 
 
 
 @pytest.mark.parametrize("value", [204, 9007199254740993, 2**70, "00123", "+4930123", "1.10", 1.5, True])
-def test_a_user_id_is_text_whatever_it_was(
+def test_a_user_id_is_always_text(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, value: Any
 ) -> None:
     """The site's own id keeps every digit, leading zero and sign."""
@@ -197,7 +197,7 @@ def test_authors_of_older_transcripts(
     assert found.messages["author"].tolist() == ["visitor", "agent", "unknown"]
 
 
-def test_conversations_tell_who_answered_and_count_every_author(
+def test_conversations_name_who_answered_and_count_every_author(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
     """Message counts by author add up to the messages; the agent with the first message answered."""
@@ -241,7 +241,7 @@ def test_a_frame_that_no_longer_fits_is_reported(
         revalidate(spoil(tables.events), tables.messages)
 
 
-def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> None:
+def test_an_edited_value_that_breaks_a_rule_rejects_its_row(tables: Tables) -> None:
     """An invalid value in an edited frame rejects its event; an invalid message rejects its transcript."""
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[3, "ip_address"] = "nowhere"
@@ -252,7 +252,7 @@ def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> Non
     assert len(built.events) == len(events) - len(built.rejected)
 
 
-def test_summaries_show_themselves_escaped(tables: Tables) -> None:
+def test_summaries_are_escaped(tables: Tables) -> None:
     """A summary has a text and an HTML form with the same counts, without untrusted markup."""
     tables.notes.append("<script>alert(1)</script> is empty")
     assert "3,000" in repr(tables)

@@ -50,7 +50,7 @@ def test_a_conversation_can_be_read(documented_tables: Tables) -> None:
 
 
 def test_untrusted_text_is_escaped(documented_tables: Tables) -> None:
-    """Whatever visitors write, and whatever they call themselves, is shown as text."""
+    """Visitors' messages and names are always shown as text."""
     attack = "<script>alert(1)</script>"
     documented_tables.messages["text"] = attack
     documented_tables.messages["username"] = f'"{attack}'
@@ -71,7 +71,7 @@ def test_slacks_escapes_are_decoded(documented_tables: Tables) -> None:
     assert (documented_tables.messages["text"] == raw).all()
 
 
-def test_a_conversation_without_transcript_says_so(documented_tables: Tables) -> None:
+def test_a_conversation_without_transcript_is_labelled(documented_tables: Tables) -> None:
     """Without messages there is a heading and a note."""
     documented_tables.messages = empty("messages")
     shown = documented_tables.read_conversation(STARTED)

@@ -135,7 +135,7 @@ FORMS: dict[str, Callable[[Path, list[Payload]], Path]] = {
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("json_name", ["_.ndjson", "~.ndjson"])
-def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name: str, json_name: str) -> None:
+def test_each_event_occurs_once(tmp_path: Path, captures: list[Payload], name: str, json_name: str) -> None:
     """In either order, what a typed table repeats is a duplicate, and no record is lost."""
     table = FORMS[name](tmp_path / name, captures)
     alone = _tables(_json(tmp_path / json_name, captures))
@@ -224,7 +224,7 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
     assert sum(entry.duplicates for entry in again) == 2 * len(captures)
 
 
-def test_a_table_that_its_name_hides_is_reported(tmp_path: Path, captures: list[Payload]) -> None:
+def test_a_table_hidden_by_its_name_is_reported(tmp_path: Path, captures: list[Payload]) -> None:
     """If records could not be compared, the note does not claim that they were."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.json", captures)

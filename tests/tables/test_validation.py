@@ -109,7 +109,7 @@ def test_schemas_can_be_loaded_again(tables: Tables) -> None:
     assert importlib.reload(schemas).failures("events", tables.events) == []
 
 
-def test_times_with_and_without_fractions_stand_in_one_column(tmp_path: Path) -> None:
+def test_times_with_and_without_fractions_share_a_column(tmp_path: Path) -> None:
     """Whole seconds, fractions and offsets in one column are all read."""
     written = ["2024-03-11T09:03:10Z", "2024-03-11T09:03:10.5Z", "2024-03-11T10:03:10.000900030+01:00"]
     visitor = '{"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3"}'

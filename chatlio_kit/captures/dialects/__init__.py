@@ -1,4 +1,4 @@
-"""Dialects of captured webhooks: a table, and how to unwrap payloads."""
+"""Dialects of captured webhooks, and unwrapping of their payloads."""
 
 from chatlio_kit.captures.dialects.beside import meaning
 from chatlio_kit.captures.dialects.clocks import Clock, advice, with_offset

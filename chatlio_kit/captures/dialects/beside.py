@@ -1,4 +1,4 @@
-"""Values next to a payload, however their keys are spelled: time of arrival, kind and widget.
+"""Values next to a payload, in any spelling of their keys: time of arrival, kind and widget.
 
 A key counts as one of ours if it differs only in case, spaces, ``_`` and ``-``, as ``ReceivedAt`` and
 ``widget_id`` do. It is read only if nothing contradicts it. A key in our own spelling always counts.
@@ -81,7 +81,7 @@ def _require_time(value: Any, key: str) -> None:
 
 
 def beside_fields(payload: Mapping[str, Any], offset: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separate a payload from what its capture put among the payload's own fields.
+    """Separate a payload from values that its capture put among the payload's own fields.
 
     A time and a kind are separated only if their values are unmistakable, and a widget only next to one of
     them.

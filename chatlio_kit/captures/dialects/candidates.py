@@ -1,4 +1,4 @@
-"""Propose where payload, time and kind are in records of an unknown logger.
+"""Propose paths of payload, time and kind in records of an unknown logger.
 
 A proposal is tested on the records before it is shown.
 """
@@ -146,7 +146,7 @@ def _is_payload(value: Mapping[str, Any]) -> bool:
 
 
 def _holds_payload(text: str) -> str | None:
-    """Return how a string holds a payload: as JSON, or as JSON in base64."""
+    """Return the encoding of a payload in a string: JSON, or JSON in base64."""
     raw = text.strip()
     if raw[:1] == "{":
         return "payload" if _is_json_payload(raw.encode(errors="surrogatepass")) else None
@@ -193,7 +193,7 @@ def _is_widget(path: Path, values: Sequence[Any]) -> bool:
 def _are_kinds(path: Path, values: Sequence[Any]) -> bool:
     if _rank(path, _KIND_WORDS) == len(_KIND_WORDS):
         return False
-    # Most is enough: records that name no kind are then rejected by themselves, and none gets another's.
+    # Most is enough: each record that names no kind is rejected, and none gets another record's kind.
     labels = [isinstance(value, str) and kind_of_label(value) is not None for value in values]
     return 2 * sum(labels) > len(labels)
 

@@ -27,13 +27,13 @@ NESTED = frozenset(
 
 
 def is_split(row: Mapping[str, Any], separator: str) -> bool:
-    """Whether a row's columns are named like ``visitor<separator>UUID``."""
+    """Return whether a row's columns are named like ``visitor<separator>UUID``."""
     roots = {key.partition(separator)[0] for key in row if separator in key}
     return any(root in NESTED and not isinstance(row.get(root), dict | list) for root in roots)
 
 
 def holds_json(row: Mapping[str, Any]) -> bool:
-    """Whether a row's columns are a payload's own keys, with nested values as JSON."""
+    """Return whether a row's columns are a payload's own keys, with nested values as JSON."""
     texts = [row[key] for key in (VISITOR, MESSAGES) if isinstance(row.get(key), str)]
     has_json = any(text.lstrip()[:1] in ("{", "[") for text in texts)
     return has_json and not any(is_split(row, separator) for separator in SEPARATORS)

@@ -1,4 +1,4 @@
-"""Dialects: how a logger's records are recognised, and the paths of payload, time and kind within them."""
+"""Dialects: recognition of a logger's records, and the paths of payload, time and kind in them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FieldPath:
         return value
 
     def is_in(self, value: Any) -> bool:
-        """Whether there is a value, possibly null, at this path."""
+        """Return whether there is a value, possibly null, at this path."""
         return self.find(value, _MISSING) is not _MISSING
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class FieldPath:
 
 
 class Body(StrEnum):
-    """How a payload is encoded."""
+    """The encoding of a payload."""
 
     OBJECT = "an object"
     JSON = "an object, or its JSON as text"
@@ -77,23 +77,23 @@ class Body(StrEnum):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one logger records a webhook.
+    """One logger's format for recording a webhook.
 
     Attributes:
         name: Name in reports.
         title: The logger.
         needs: Paths that all of its records have.
         payload: Path of the payload; empty if the record itself is the payload.
-        source: Where the format is documented.
-        body: How the payload is encoded.
+        source: Documentation of the format.
+        body: Encoding of the payload.
         base64_flag: Path whose value is true, or the word ``base64``, if a payload in text is base64.
         received: Path of the time of capture, if there is one.
         clock: Format of that time.
         label: Path of a kind, or of a path or URL that names one.
         widget: Path of the widget.
-        lacks: Paths that none of its records has, but another dialect's records do.
+        lacks: Paths that only another dialect's records have.
         separator: Separator between the parts of a column name.
-        keeps_kind: Whether a label that names no kind is kept, so that it is reported.
+        keeps_kind: True if a label that names no kind is kept, so that it is reported.
         walk: Keys of a list whose elements are records, with ``*`` for every element; empty if there is none.
         offset: Offset of times written without one; empty if unknown.
     """
@@ -121,7 +121,7 @@ class Dialect:
         object.__setattr__(self, "marks", frozenset(path.keys[0] for path in self.needs))
 
     def fits(self, value: Mapping[str, Any]) -> bool:
-        """Whether a record has the paths that this dialect needs, and none that it lacks."""
+        """Return whether a record has the paths that this dialect needs, and none that it lacks."""
         if self.body is Body.COLUMNS:
             return is_split(value, self.separator) if self.separator else holds_json(value)
         return (

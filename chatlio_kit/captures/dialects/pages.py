@@ -40,7 +40,7 @@ LISTS: dict[str, FieldPath] = {
     "Google Cloud Pub/Sub, pull": FieldPath.of("receivedMessages"),
     "HAR": FieldPath.of("log.entries"),
 }
-"""Where each logger's pages list their captures."""
+"""The path of the list of captures in each logger's pages."""
 
 _PAYLOAD = "payload"
 _DECODER = json.JSONDecoder()
@@ -52,14 +52,14 @@ _PARENTS = frozenset(keys[:count] for keys in _LIST_PATHS for count in range(1, 
 
 @dataclass(frozen=True)
 class CapturePage:
-    """A page's captures, and where it lists them."""
+    """A page's captures, and the path of their list."""
 
     place: FieldPath
     captures: list[dict[str, Any]]
 
 
 def page_of(value: Any) -> CapturePage | None:
-    """Return an object as a page if it lists objects where a logger's pages do and is not a payload."""
+    """Return an object as a page if it lists objects at a logger's path and is not a payload."""
     if not isinstance(value, Mapping) or _PAYLOAD in value or shape_of(value) is not None:
         return None
     for path in LISTS.values():
@@ -190,7 +190,7 @@ def _text(capture: Any) -> bytes:
 
 @dataclass(frozen=True)
 class ListOfPage:
-    """Where a page lists its captures.
+    """The position of a page's list of captures.
 
     Attributes:
         start: Index of the first capture in the text.
@@ -202,7 +202,7 @@ class ListOfPage:
 
 
 def list_of_page(text: str, start: int = 0) -> ListOfPage | None:
-    """Find where the object at this position lists captures as a logger's page does; None if it does not.
+    """Find the list of captures in the object at this position; None if it is not a logger's page.
 
     Only the text before the list is parsed, so the object may be damaged or truncated after it.
     """
@@ -213,7 +213,7 @@ def list_of_page(text: str, start: int = 0) -> ListOfPage | None:
 
 
 def begins_page(raws: Iterable[bytes]) -> bool | None:
-    """Whether the first object among records is a page; None if there is no object."""
+    """Return whether the first object among records is a page; None if there is no object."""
     for raw in raws:
         if raw.startswith(b"{"):
             return list_of_page(raw.decode("utf-8", errors="surrogateescape")) is not None
@@ -221,7 +221,7 @@ def begins_page(raws: Iterable[bytes]) -> bool | None:
 
 
 def lists_captures(first: bytes, fields: Dialect | None) -> bool:
-    """Whether a file's first record is a page, so that its records are numbered through the file."""
+    """Return whether a file's first record is a page, so that its records are numbered through the file."""
     return begins_page([first]) is True or _captures(first, fields) is not None
 
 

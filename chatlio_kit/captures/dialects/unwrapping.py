@@ -1,4 +1,4 @@
-"""Unwrap payloads from what loggers put around them."""
+"""Unwrap payloads from loggers' envelopes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from chatlio_kit.chatlio.kinds import shape_of
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
 DEEPEST = 4
-"""The maximum number of nested envelopes, as when a gateway's event passes through a queue."""
+"""The maximum number of nested envelopes, e.g. of a gateway's event that passed through a queue."""
 
 _HEAD_ENDS = b"\r\n\r\n"
 _URL_SAFE = str.maketrans("-_", "+/")
 _LAYERS = 3
-"""How often a string may be encoded: as JSON within JSON, or in base64."""
+"""The maximum depth of a string's encodings: JSON within JSON, or base64."""
 _OPENS = (ord("{"), ord(" "), ord("\n"))
 _HIGHEST_BYTE = 255
 _BESIDE = (RECEIVED, KIND, WIDGET)
@@ -43,18 +43,18 @@ _MARKS = frozenset().union(*(dialect.marks for dialect in LOGGERS))
 
 @dataclass(slots=True)
 class Unwrapped:
-    """A payload and what its capture says about it, unchecked.
+    """A payload and the values from its capture, unchecked.
 
     Attributes:
-        payload: What Chatlio posted.
-        received_at: When it was captured, RFC 3339.
+        payload: The body that Chatlio posted.
+        received_at: Time of capture, RFC 3339.
         kind: Its kind.
         widget: The widget that sent it.
         dialect: Its dialect; if dialects are nested, all their names from the outside in.
         unread: Keys next to the payload that have a value and were not read.
         siblings: Numbers of further elements in lists of which ``--fields`` reads only one, by the path that
-            would name them all.
-        is_loose: Whether the payload was assembled from columns, so that its text is not Chatlio's.
+            would read them all.
+        is_loose: True if the payload was assembled from columns, so that its text is not Chatlio's.
     """
 
     payload: Any
@@ -97,7 +97,7 @@ def _no_shape(fields: Dialect | None) -> str:
 
 
 def _bare(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
-    """Separate a payload from what its capture put among its fields."""
+    """Separate a payload from values that its capture put among its fields."""
     payload, around = beside_fields(value, offset)
     return Unwrapped(payload, around.get(RECEIVED), around.get(KIND), around.get(WIDGET))
 

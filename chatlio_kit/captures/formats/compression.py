@@ -20,7 +20,7 @@ from chatlio_kit.private_files import temporary_folder_unusable
 BREAKS = (
     OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, BadZipFile, struct.error
 )  # fmt: skip
-"""What readers raise for a truncated or damaged file."""
+"""The errors that readers raise for a truncated or damaged file."""
 
 MOST_UNPACKED = 16_000_000
 MOST_RATIO = 1100
@@ -44,23 +44,23 @@ Read = Callable[[int], bytes]
 
 
 def reraise_full_disk(broken: Exception) -> None:
-    """Raise an error of this machine that is no fault of a file: its disk is full.
+    """Raise the error of a full disk on this machine, which is not the file's fault.
 
     Raises:
-        OutputError: It is one.
+        OutputError: The disk is full.
     """
     if isinstance(broken, OSError) and broken.errno == errno.ENOSPC:
         raise temporary_folder_unusable(broken) from broken
 
 
 class UntilBreak:
-    """Reads everything before an error, and only then raises the error, however often it is called.
+    """A reader that raises a source's error only after everything before it was read, on every call.
 
     Args:
         read: Returns at most the given number of bytes; none at the end.
 
     Attributes:
-        broken: What the source raised, if anything.
+        broken: The error that the source raised, if any.
     """
 
     def __init__(self, read: Read) -> None:
@@ -71,7 +71,7 @@ class UntilBreak:
         """Return at most ``size`` bytes, and at least ``least`` unless the source ends or fails.
 
         Raises:
-            Exception: One of ``BREAKS``, once nothing precedes it any more.
+            Exception: One of ``BREAKS``, once everything before it was read.
         """
         parts: list[bytes] = []
         count = 0
@@ -136,7 +136,7 @@ class _Decompressor(Protocol):
 
 
 class _Inflater:
-    """Decompresses gzip up to the last byte before an error, with the interface of bz2 and lzma."""
+    """A gzip decompressor that returns the last byte before an error, with the interface of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -271,7 +271,7 @@ class _Unpacked(ByteStream):
 
     def _next(self, size: int) -> bytes:
         if self._count > MOST_UNPACKED and self._count > MOST_RATIO * self._packed.count:
-            raise OSError(f"It expands to over {MOST_RATIO:,} times its size, as no captures do")
+            raise OSError(f"It expands to over {MOST_RATIO:,} times its size, which no captures do")
         block = self._unpack(size)
         self._count += len(block)
         return block

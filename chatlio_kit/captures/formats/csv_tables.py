@@ -50,14 +50,14 @@ _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is written.
+    """The format of a CSV table.
 
     Attributes:
         names: Names in the header.
         delimiter: Character between cells.
-        has_json: Whether cells hold JSON; otherwise the columns are the fields.
+        has_json: True if cells hold JSON; False if the columns are the fields.
         above: Number of lines before the header.
-        is_copy: Whether backslashes escape and every line is a row, as in PostgreSQL's COPY TO.
+        is_copy: True if backslashes escape and every line is a row, as in PostgreSQL's COPY TO.
     """
 
     names: tuple[str, ...]
@@ -77,7 +77,7 @@ class Layout:
             return None
 
     def is_row(self, text: str) -> bool:
-        """Whether a line is by itself a row of this table, with the right number of cells and a capture."""
+        """Return whether a line alone is a row of this table: a capture in the right number of cells."""
         cells = self.cells(text)
         return cells is not None and len(cells) == len(self.names) and self._holds(cells)
 
@@ -89,11 +89,11 @@ class Layout:
 
 
 def layout_of(head: bytes) -> Layout | None:
-    """Return how a table is written, determined from its beginning; None if it is not a table of captures.
+    """Return the layout of a table, detected from its beginning; None if it is not a table of captures.
 
     The header has to name each column once. A row with as many cells has to hold JSON, or the header has to
     name the payload's fields. If more lines are JSON records than rows, the lines before them are not a
-    table, but messages such as a program logs when it starts.
+    table, but messages such as those a program logs at its start.
     """
     lines = [f"{line}\n" for line in head.lstrip(b"\r\n").decode("utf-8", errors="replace").split("\n")]
     lines = lines[next((index for index, line in enumerate(lines) if line.strip()), len(lines)) :]
@@ -135,7 +135,7 @@ def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_copy(lines: Sequence[str], width: int) -> bool:
-    """Whether backslashes escape, as shown by a null, an end mark, or JSON that is valid only unescaped."""
+    """Return whether backslashes escape: a null, an end mark or JSON valid only unescaped shows it."""
     is_sure = any(line.strip() == _NO_MORE for line in lines)
     for line in lines:
         cells = line.rstrip("\r\n").split(_TAB)
@@ -154,7 +154,7 @@ def _is_copy(lines: Sequence[str], width: int) -> bool:
 
 
 def _may_be_copy(row: bytes) -> bool:
-    """Whether a row holds JSON that has another meaning if its backslashes escape."""
+    """Return whether a row holds JSON that has another meaning if its backslashes escape."""
     cells = row.decode("utf-8", errors="replace").rstrip("\r\n").split(_TAB)
     doubtful = [cell for cell in cells if cell.startswith("{") and _BACKSLASH * 2 in cell]
     return any(_is_json(_unescaped(cell)) for cell in doubtful)
@@ -253,7 +253,7 @@ def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
         if not is_open or size > MOST_BYTES:
             yield start, b"".join(row), False
             row, is_open = [], False
-    blocks.finish()  # if the file breaks off within a row, that break is the error
+    blocks.finish()  # if the file ends within a row, its end is the error
     if is_open:
         yield start, b"".join(row), True
 

@@ -75,7 +75,7 @@ def _length(text: str, start: int) -> int:
 
 
 def _is_cut(wrong: json.JSONDecodeError, text: str) -> bool:
-    """Whether a value is invalid only because the text ends within it."""
+    """Return whether a value is invalid only because the text ends within it."""
     return wrong.msg.startswith("Unterminated") or wrong.pos > len(text) - _LONGEST_WORD
 
 
@@ -102,7 +102,7 @@ class Values:
         rest: The blocks still to be read; by default all.
 
     Attributes:
-        was_cut: Whether the text ended within a value.
+        was_cut: True if the text ended within a value.
     """
 
     def __init__(self, blocks: Blocks, rest: Iterable[bytes] | None = None) -> None:
@@ -129,7 +129,7 @@ class Values:
 
         Args:
             number: Number of the previous record.
-            in_page: Whether they are the captures that a page lists.
+            in_page: True if they are the captures that a page lists.
 
         Returns:
             The number of the last record.
@@ -254,7 +254,7 @@ class Values:
         return self._position >= len(self._text) and not self._more
 
     def _closes(self) -> bool:
-        """Whether the array ends here; a bracket before further objects is an invalid value of its own."""
+        """Return whether the array ends here; a bracket before further objects is an invalid value."""
         if self._here() != "]":
             return False
         while len(self._text) - self._position < BLOCK // 2 and self._more:
@@ -318,7 +318,7 @@ class Values:
         return self._page is not None
 
     def _decode(self) -> int | None:
-        """Return where the value ends, reading more as needed; None for a very long value."""
+        """Return the end of the value, reading more as needed; None for a very long value."""
         while True:
             try:
                 _, end = _DECODER.raw_decode(self._text, self._position)
@@ -349,7 +349,7 @@ class Values:
             self._start = self._searched = None
 
     def _next_start(self, broken_at: int, is_deep: bool) -> int | None:
-        """Return where the next object starts as others do, or the comma before it."""
+        """Return the position of the next object that starts like others, or of the comma before it."""
         self._guess()
         start = max(self._position + broken_at, self._position + 1)
         # A string that lost its closing quote extends to the first quote of the next object.
@@ -389,7 +389,7 @@ class Values:
         return self._searched[1]
 
     def _pattern(self) -> re.Pattern[str]:
-        """Return the pattern of how objects start in this file."""
+        """Return the pattern that matches the start of objects in this file."""
         if self._start is None:
             self._start = re.compile(begins_with(self._keys))
         return self._start
@@ -446,7 +446,7 @@ class Values:
 
 
 class Brackets:
-    """Finds the end of an invalid value by its brackets and quotes alone.
+    """A scanner that finds the end of an invalid value from its brackets and quotes alone.
 
     A closing bracket closes as much as it can: in ``{"a": [1}`` the brace ends the array too. A line feed
     ends a string, because no JSON string contains one; a missing quote therefore costs at most its own line.
@@ -466,8 +466,8 @@ class Brackets:
 
         Args:
             text: The block.
-            start: Where to continue.
-            end: Where to stop before the end of the block.
+            start: Position to continue from.
+            end: Position to stop at, before the end of the block.
         """
         limit = len(text) if end is None else end
         position = start + self._skip
@@ -512,7 +512,7 @@ class Brackets:
 
 
 def _whole_characters(block: bytes) -> int:
-    """Return where the last complete UTF-8 character of a block ends."""
+    """Return the end of the last complete UTF-8 character in a block."""
     for back in range(1, min(4, len(block)) + 1):
         byte = block[-back]
         if byte < 0x80:

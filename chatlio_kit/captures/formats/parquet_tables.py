@@ -65,12 +65,12 @@ _LAST_ZEROS = re.compile(r"(?:\.|(\.\d*?[1-9]))0+(?=$|[Z+-])")
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to read a row group.
+    """The plan for reading a row group.
 
     Attributes:
         rows: Number of rows to read at a time.
         as_dictionary: Columns that stay dictionary-encoded, because their values repeat too often.
-        refusal: Why it is not read; empty if it is.
+        refusal: Reason for not reading it; empty if it is read.
     """
 
     rows: int = _ROWS_AT_ONCE
@@ -79,7 +79,7 @@ class _Plan:
 
 
 def _plan(metadata: Any, schema: Any, group: int, source: Any) -> _Plan:
-    """Return how to read a row group.
+    """Return the plan for reading a row group.
 
     Args:
         metadata: The file's footer.
@@ -148,11 +148,11 @@ def _unpacked_size(header: bytes) -> int:
 
 
 class _Written(NamedTuple):
-    """How a file was written.
+    """The origin of a file's values.
 
     Attributes:
-        is_loose: Whether its rows hold payloads as typed values.
-        by_duckdb: Whether DuckDB wrote it, which converts times with an offset to UTC and may store them
+        is_loose: True if its rows hold payloads as typed values.
+        by_duckdb: True if DuckDB wrote it, which converts times with an offset to UTC and may store them
             without one. All of Chatlio's times have an offset.
     """
 
@@ -161,7 +161,7 @@ class _Written(NamedTuple):
 
 
 def is_parquet(handle: io.BufferedReader) -> bool:
-    """Whether an open file is Parquet, determined from its first bytes."""
+    """Return whether an open file is Parquet, determined from its first bytes."""
     return handle.peek(len(MAGIC))[: len(MAGIC)] == MAGIC
 
 
@@ -191,7 +191,7 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
 
 
 def _keeps_text(schema: Any) -> bool:
-    """Whether the table holds payloads as JSON strings rather than as typed columns."""
+    """Return whether the table holds payloads as JSON strings rather than as typed columns."""
     return not any(
         field.name in PAYLOAD_PATHS | NESTED
         or pa.types.is_nested(getattr(field.type, "storage_type", field.type))
@@ -276,7 +276,7 @@ def _records(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords
 
 
 def _row(one: Any) -> dict[str, Any] | str:
-    """Return a row, or why it cannot be read."""
+    """Return a row, or the reason why it cannot be read."""
     try:
         return cast(dict[str, Any], one.to_pylist()[0])
     except UnicodeDecodeError:
@@ -301,12 +301,12 @@ def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | 
 
 
 def _plain(value: Any, key: str, written: _Written) -> Any:
-    """Return a value as JSON has it, without nulls and as close as possible to what Chatlio wrote.
+    """Return a value as JSON, without nulls and as close as possible to Chatlio's original.
 
     Args:
         value: The value.
         key: Its key in its object.
-        written: How the file was written.
+        written: The origin of the file's values.
     """
     if isinstance(value, dict):
         members = {name: _plain(member, name, written) for name, member in value.items()}
@@ -341,7 +341,7 @@ def _mapping(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _time_text(value: datetime, *, is_utc: bool) -> str:
-    """Write a time as Chatlio does: without trailing zeros, and with Z for UTC."""
+    """Format a time as Chatlio does: without trailing zeros, and with Z for UTC."""
     text = _LAST_ZEROS.sub(r"\1", value.isoformat()).replace("+00:00", "Z")
     return f"{text}Z" if is_utc and value.tzinfo is None else text
 

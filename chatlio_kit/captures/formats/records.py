@@ -1,4 +1,4 @@
-"""Records as they are read from files, and their exact values: no digit and no key is lost."""
+"""Records as read from files, and their exact values: no digit and no key is lost."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class ByteRecords:
     Attributes:
         numbers: Number of each record in its file.
         raws: Bytes of each record.
-        cut: Whether the file ends in the last record without a line feed, so that it may be truncated.
-        is_loose: Whether they were written from typed values, so that their text is not the captured one.
+        cut: True if the file ends in the last record without a line feed, so that it may be truncated.
+        is_loose: True if they were written from typed values, so that their text is not the captured one.
     """
 
     numbers: Sequence[int]
@@ -95,7 +95,7 @@ class ByteRecords:
         return sum(map(len, self.raws))
 
     def shifted(self, lines: int) -> ByteRecords:
-        """Return the same records, so many lines further on in their file."""
+        """Return the same records, this many lines further on in their file."""
         return replace(self, numbers=[number + lines for number in self.numbers])
 
 
@@ -109,7 +109,7 @@ class LineRecords:
     Args:
         first: Number of the first line.
         text: Whole lines, without the final line feed; none is blank.
-        ends: Where all lines but the last end in the text.
+        ends: Positions in the text at which all lines but the last end.
     """
 
     __slots__ = ("_ends", "_first", "_text")
@@ -146,7 +146,7 @@ class LineRecords:
         return [text[first:last].strip() for first, last in bounds]
 
     def shifted(self, lines: int) -> LineRecords:
-        """Return the same records, so many lines further on in their file."""
+        """Return the same records, this many lines further on in their file."""
         return LineRecords(self._first + lines, self._text, self._ends)
 
     @property
@@ -167,7 +167,7 @@ class ReadFault:
     Attributes:
         number: Number that the record would have.
         raw: Its bytes, or the first of them.
-        reason: Why it cannot be read.
+        reason: Reason why it cannot be read.
         detail: The same, as a sentence.
     """
 
@@ -192,7 +192,7 @@ class Remark:
 
 Records = LineRecords | ByteRecords
 ReadItem = LineRecords | ByteRecords | ReadFault | Remark
-"""What reading a file yields."""
+"""The items that reading a file yields."""
 
 
 def parse(raw: bytes) -> Any:
@@ -226,7 +226,7 @@ def not_utf8(raw: bytes) -> NotUtf8 | None:
 
 
 def is_exact(raw: bytes, value: Any) -> bool:
-    """Whether a value that orjson parsed is known to hold everything in its text.
+    """Return whether a value that orjson parsed is known to hold everything in its text.
 
     It does if serializing it gives the same bytes. Otherwise the result must have as many quotes, because a
     repeated key would have lost two. Integers beyond 64 bits became floats, so floats of that size count as
@@ -244,12 +244,12 @@ def is_exact(raw: bytes, value: Any) -> bool:
 
 
 def keeps_quotes(raw: bytes, quotes: int) -> bool:
-    """Whether the text has exactly this many quotes, none of them hidden in an escape."""
+    """Return whether the text has exactly this many quotes, none of them hidden in an escape."""
     return raw.count(_QUOTE) == quotes and _ESCAPED_QUOTE not in raw
 
 
 def keeps_decimals(raw: bytes) -> bool:
-    """Whether a double holds every decimal number in JSON to the last digit.
+    """Return whether a double holds every decimal number in JSON to the last digit.
 
     A double holds up to 15 digits, so only longer numbers and numbers with an exponent are checked. Digits
     within a string may cause a false negative.
@@ -315,7 +315,7 @@ def row_of(cells: dict[str, Any]) -> bytes:
 
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
-    """Return why a record could not be parsed: reason, field and sentence."""
+    """Return the reason why a record could not be parsed, with its field and a sentence."""
     if isinstance(wrong, InvalidRecord):
         return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):
@@ -334,7 +334,7 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
 
 
 def _ends_early(wrong: Exception) -> bool:
-    """Whether text is invalid JSON only because it ends too early."""
+    """Return whether text is invalid JSON only because it ends too early."""
     if isinstance(wrong, json.JSONDecodeError):
         return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc)
     return isinstance(wrong, NotUtf8) and wrong.ends_early

@@ -15,11 +15,11 @@ _OBJECT_OPENS = "{"
 
 
 def are_values(head: bytes, ended: bool) -> bool:
-    """Whether the records are an array's elements, or objects that span or share lines, rather than lines.
+    """Return whether the records are array elements, or objects that span or share lines, rather than lines.
 
     Args:
         head: The text's beginning.
-        ended: Whether the text ends with it.
+        ended: True if the text ends there.
     """
     lines = [line.strip() for line in head.lstrip().split(b"\n") if line.strip()]
     first = lines[0]
@@ -43,23 +43,23 @@ def are_values(head: bytes, ended: bool) -> bool:
 
 
 def look_like_json(head: bytes) -> bool:
-    """Whether any line starts like JSON and is text."""
+    """Return whether any line starts like JSON and is text."""
     return any(line.lstrip()[:1] in _OPENING and _is_text(line) for line in head.lstrip().split(b"\n"))
 
 
 def holds_record(lines: bytes) -> bool:
-    """Whether any line is by itself an object with a key."""
+    """Return whether any line is by itself an object with a key."""
     return any(is_record(line) for line in lines.split(b"\n"))
 
 
 def is_record(line: bytes) -> bool:
-    """Whether a line is by itself an object with a key, like a record of newline-delimited JSON."""
+    """Return whether a line is by itself an object with a key, like a record of newline-delimited JSON."""
     line = line.strip()
     return line.startswith(b"{") and line.endswith(b"}") and b'"' in line and _is_whole(line)
 
 
 def _continues(lines: list[bytes], ended: bool) -> bool:
-    """Whether an incomplete first line is the start of a value."""
+    """Return whether an incomplete first line is the start of a value."""
     first = lines[0]
     if len(lines) == 1:
         opens_twice = not ended and _OPENS_TWICE.match(first) is not None
@@ -71,7 +71,7 @@ def _continues(lines: list[bytes], ended: bool) -> bool:
 
 
 def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
-    """Whether complete values follow a damaged beginning, such as an array whose first byte is wrong."""
+    """Return whether complete values follow a damaged beginning, e.g. an array whose first byte is wrong."""
     if len(lines) == 1:
         return _holds_many(lines[0], ended) or (not ended and b'{"' in lines[0])
     continues = any(line in _OPENING for line in lines) or _are_elements(lines)
@@ -79,12 +79,12 @@ def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
 
 
 def _are_elements(lines: list[bytes]) -> bool:
-    """Whether most lines are an array's elements, followed by commas."""
+    """Return whether most lines are an array's elements, followed by commas."""
     return 2 * sum(line.startswith(b"{") and line.endswith(b"},") for line in lines) > len(lines)
 
 
 def _holds_many(line: bytes, ended: bool) -> bool:
-    """Whether a line is more than one damaged record: an array ends there, or an object starts again."""
+    """Return whether a line holds several damaged records: an array ends there, or an object starts again."""
     if ended and line.endswith(b"]"):
         return True
     text = line.decode("utf-8", errors="surrogateescape")
@@ -92,13 +92,13 @@ def _holds_many(line: bytes, ended: bool) -> bool:
 
 
 def _begins_again(text: str, rest: str) -> bool:
-    """Whether the rest of a text holds a bracket and then an object that starts like the first one."""
+    """Return whether the rest of a text holds a bracket and then an object that starts like the first one."""
     keys = first_keys(text)
     return bool(keys) and re.search(rf"\}}.?\s*{begins_with(keys)}", rest) is not None
 
 
 def _another_begins(lines: list[bytes]) -> bool:
-    """Whether a line holds consecutive objects that start like the first line."""
+    """Return whether a line holds consecutive objects that start like the first line."""
     text = lines[0].decode("utf-8", errors="surrogateescape")
     keys = own_key(text)
     again = re.compile(rf"\}}\s*{begins_with(keys)}".encode("utf-8", errors="surrogateescape"))
@@ -106,7 +106,7 @@ def _another_begins(lines: list[bytes]) -> bool:
 
 
 def _are_records(lines: list[bytes], ended: bool) -> bool:
-    """Whether most lines after the first are objects by themselves, as in newline-delimited JSON."""
+    """Return whether most lines after the first are objects by themselves, as in newline-delimited JSON."""
     following = lines[1:] if ended else lines[1:-1]
     whole = sum(line.startswith(b"{") and len(line) > 2 and _is_whole(line) for line in following)
     return 2 * whole > len(following)

@@ -92,9 +92,9 @@ class LineSpan:
     Attributes:
         start: The first byte.
         end: The byte after the last; None for the rest of the file.
-        state: What the file's store says about its state; None where it says nothing.
-        lines: How many lines were read.
-        is_broken: Whether reading broke off, so that nothing after it counts.
+        state: The store's mark of the file's state; None if it has none.
+        lines: Number of lines read.
+        is_broken: True if reading failed, so that nothing after it counts.
     """
 
     start: int
@@ -105,7 +105,7 @@ class LineSpan:
 
 
 def are_lines(head: bytes, fields: Dialect | None) -> bool:
-    """Whether a file is plain newline-delimited JSON, so that any of its lines can be read alone.
+    """Return whether a file is plain newline-delimited JSON, so that any of its lines can be read alone.
 
     Args:
         head: Its first bytes; more must follow.
@@ -126,7 +126,7 @@ def read_lines(
 
     Args:
         handle: The file, one that :func:`are_lines`.
-        span: The bytes, and what was read of them.
+        span: The bytes, and the progress of reading them.
         recoding: The encoding of lines that are not UTF-8, if the user named it.
     """
     try:
@@ -141,9 +141,9 @@ def read_lines(
 
 
 def _lines_within(handle: io.BufferedReader, span: LineSpan) -> io.BufferedReader:
-    """Return a stream of the lines that begin in a span; the last of them may end behind it."""
+    """Return a stream of the lines that begin in a span; the last line may end after it."""
     position = handle.seek(max(span.start - 1, 0))
-    while span.start and (block := handle.readline(BLOCK)):  # the rest of the line before
+    while span.start and (block := handle.readline(BLOCK)):  # the rest of the previous line
         position += len(block)
         if block.endswith(b"\n"):
             break
@@ -210,7 +210,7 @@ def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
 
 
 def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
-    """Read the records that follow more other lines than the head holds, if there are any."""
+    """Read records that follow more unrelated lines than the head holds, if any."""
     number, rest = 0, b""
     source = iter(blocks)
     for block in source:
@@ -242,7 +242,7 @@ def _by_line(
         blocks: The text.
         source: The blocks still to be read; by default all.
         number: Number of the previous line.
-        are_pages: Whether lines are pages that list captures; None where the first one shows it.
+        are_pages: True if lines are pages that list captures; None where the first one shows it.
     """
     source = iter(blocks) if source is None else source
     rest, skipping, skipped = b"", False, 0
@@ -283,7 +283,7 @@ def _by_line(
                     are_pages = begins_page(item.raws)
             number += len(ends) + 1
         rest = block[end + 1 :]
-    blocks.finish()  # if the file breaks off within a line, that break is the error
+    blocks.finish()  # if the file ends within a line, its end is the error
     if rest.strip():
         yield ByteRecords([number + 1], [rest.strip()], cut=True)
 

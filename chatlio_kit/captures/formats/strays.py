@@ -1,4 +1,4 @@
-"""Files without captures: what they are, and which of them may be left out.
+"""Files without captures: their descriptions, and the rule for leaving them out.
 
 A text file is left out only if it is known to hold no captures: a README, notes, a program's log. A file that
 may be a capture, even if damaged, packed or in an unsupported format, is rejected.
@@ -55,7 +55,7 @@ _MARKS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""What every capture contains, in any format: JSON, Chatlio's fields, or an encoding that may hide them."""
+"""Signs of a capture in any format: JSON, Chatlio's fields, or an encoding that may hide them."""
 _DATA = re.compile(
     r"\.(json|ndjson|jsonl|jsonlines|ldjson|geojson|har|csv|tsv|tab|parquet|pq|avro|orc|xml|xlsx?|sql|dump|db"
     r"|gz|gzip|bz2|xz|zst|zip|tar|tgz|7z|rar|br|lz4|snappy)(?![a-z])",
@@ -66,7 +66,7 @@ Open = Callable[[], AbstractContextManager[io.BufferedReader]]
 
 
 def no_captures(start: bytes, head: bytes) -> str:
-    """Return a sentence about what a file without captures is, or why its captures cannot be read.
+    """Describe a file without captures, or explain why its captures cannot be read.
 
     Args:
         start: Its first bytes.
@@ -101,7 +101,7 @@ def wide_encoding(start: bytes) -> str | None:
 
 
 def is_stray(name: str, head: bytes, open_again: Open) -> bool:
-    """Whether a file is known to hold no captures: all of it is text, without anything that captures have.
+    """Return whether a file is known to hold no captures: it is all text, without any sign of a capture.
 
     A file named like a data file is never a stray, because it should hold captures.
 

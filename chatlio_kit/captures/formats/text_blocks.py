@@ -38,11 +38,11 @@ class FileText:
 
     A log that is truncated while it is written, or a disk that loses power, leaves NULs where a file has no
     content: at its beginning, at the edges of its lines, or in place of a part of them. Such a run counts as
-    the end of the line that it interrupts. A line of nothing but NULs becomes a line with one NUL.
+    the end of the line that it interrupts. A line that contains only NULs becomes a line with one NUL.
 
     Args:
         handle: The file.
-        has_mark: Whether it begins with what may be a byte order mark.
+        has_mark: True if it begins with what may be a byte order mark.
 
     Attributes:
         nuls: Number of NULs skipped.
@@ -193,7 +193,7 @@ class Blocks:
 
     Attributes:
         head: The text's beginning.
-        ended: Whether the text ends with it.
+        ended: True if the text ends there.
     """
 
     def __init__(self, text: Readable) -> None:
@@ -225,7 +225,7 @@ class Blocks:
         """Extend the head to the first block with lines that match; return False if none does.
 
         Args:
-            holds: Whether any of the given lines match; the last may be incomplete.
+            holds: True if any of the given lines match; the last may be incomplete.
             most: Maximum length of the head.
         """
         lines = self.head

@@ -1,1 +1,1 @@
-"""Where captures come from: files, folders, archives, buckets, URLs."""
+"""Sources of captures: files, folders, archives, buckets, URLs."""

@@ -1,4 +1,4 @@
-"""The members of zip and tar archives, read as files; nothing is written to disk under a member's name."""
+"""Members of zip and tar archives, read as files; nothing is written to disk under a member's name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NTFS_START = datetime(1601, 1, 1, tzinfo=UTC)
 _UPWARDS = (".", "..")
 _BLOCK = 1 << 16
 _MOST_HEADERS = 4_000_000
-"""Maximum number of bytes between two members of a tar, read into memory; usual are a few hundred."""
+"""Maximum number of bytes between two members of a tar, read into memory; a few hundred are usual."""
 
 Rename = Callable[[str], str]
 
@@ -51,9 +51,9 @@ class Member:
         size: Its size in bytes, according to the archive.
         modified_at: Its time, UTC; None if the archive has none, or one without a time zone.
         open: Opens it. In a tar it must be read before the next member.
-        can_reopen: Whether it can be opened more than once.
-        left_out: Why it is left out; empty if it is read.
-        refusal: Why it cannot be read, if that is known in advance.
+        can_reopen: True if it can be opened more than once.
+        left_out: Reason for leaving it out; empty if it is read.
+        refusal: Reason why it cannot be read, if known in advance.
     """
 
     name: str
@@ -85,7 +85,7 @@ def _is_litter(path: str) -> bool:
 
 
 def is_zip(handle: io.BufferedReader) -> bool:
-    """Whether an open file starts like a zip."""
+    """Return whether an open file starts like a zip."""
     return handle.peek(4)[:4] in _ZIP_MAGICS
 
 
@@ -133,7 +133,7 @@ def zip_listing(source: Source) -> list[ZipInfo]:
             with _open_zip(handle) as archive:
                 return archive.infolist()
     if isinstance(source, WebSource):
-        for opened in (source.open_end, source.open):  # not every server sends just the end
+        for opened in (source.open_end, source.open):  # some servers cannot send only the end
             with suppress(*BREAKS), opened() as end, _open_zip(end) as archive:
                 return archive.infolist()
     return []
@@ -199,7 +199,7 @@ def _zip_time(info: ZipInfo) -> datetime | None:
 
 
 def is_tar(handle: io.BufferedReader) -> bool:
-    """Whether an open file starts with a tar header that has the right checksum."""
+    """Return whether an open file starts with a tar header that has the right checksum."""
     try:
         tarfile.TarInfo.frombuf(handle.peek(MAGIC_BYTES)[:MAGIC_BYTES], "utf-8", "surrogateescape")
     except (tarfile.TarError, OSError, EOFError, ValueError):
@@ -293,7 +293,7 @@ def _tar_time(info: tarfile.TarInfo) -> datetime | None:
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; a damaged one raises an error, where tarfile would assume the end of the tar."""
+    """A member's header; a damaged one raises an error, whereas tarfile would assume the end of the tar."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -310,7 +310,7 @@ class _BoundedTar:
     """A tar's bytes, with a limit on those between two members; they end where the tar is damaged.
 
     Attributes:
-        is_reported: Whether reading a member reported the damage.
+        is_reported: True if reading a member reported the damage.
     """
 
     def __init__(self, handle: io.BufferedReader) -> None:

@@ -1,4 +1,4 @@
-"""Find the files that paths, patterns and URLs lead to, in a fixed order and under stable names."""
+"""Find files from paths, patterns and URLs, in a fixed order and under stable names."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOO
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What the given paths lead to.
+    """The files found from the given paths.
 
     Attributes:
         files: The files, sorted by name.
-        left_out: Names of what was left out, by reason.
-        excluded: Names of what patterns excluded.
+        left_out: Names of files that were left out, by reason.
+        excluded: Names of files that patterns excluded.
     """
 
     files: list[CaptureFile]
@@ -47,7 +47,7 @@ class FoundFiles:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was left out."""
+        """Sentences about files that were left out."""
         return [note(why, Names.of(names)) for why, names in sorted(self.left_out.items())]
 
     def renamed(self, name: Callable[[str], str]) -> FoundFiles:
@@ -65,7 +65,7 @@ class _Argument:
         root: Its own name.
         whole: A longer name, used if another argument has the same name.
         parent: The folder that holds it, whose name may indicate a kind.
-        entries: What it leads to.
+        entries: The entries found from it.
     """
 
     root: str
@@ -80,16 +80,16 @@ class _Argument:
 
 
 def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) -> FoundFiles:
-    """List the files that paths, patterns and URLs lead to, once each, sorted by name.
+    """List the files found from paths, patterns and URLs, once each, sorted by name.
 
     In a folder every file counts, whatever its name, except hidden files and those that systems leave behind;
-    a note names what is left out. Links are followed. Unreadable files are listed too, and are rejected
+    a note names the files left out. Links are followed. Unreadable files are listed too, and are rejected
     later.
 
     Args:
         paths: Files, folders, patterns such as ``captures/**/*.ndjson``, or URLs such as
             ``s3://bucket/path/``.
-        exclusion: What not to read, if anything.
+        exclusion: Patterns for files not to read, if any.
 
     Raises:
         MissingPath: A path does not exist, or a pattern matches nothing.

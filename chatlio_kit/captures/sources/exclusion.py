@@ -11,7 +11,7 @@ _SEPARATORS = re.compile(r"[/!]")
 
 
 class Exclusion:
-    """Patterns for what not to read.
+    """Patterns for files not to read.
 
     ``*`` and ``?`` match within one name, ``**`` matches any folders. A pattern without a slash matches the
     name of a file, folder or member anywhere; one with a slash matches a path from the argument on, from
@@ -41,7 +41,7 @@ class Exclusion:
         return bool(self.patterns)
 
     def matches(self, paths: Iterable[str]) -> bool:
-        """Whether a pattern matches one of a file's paths; ``!`` precedes an archive's member."""
+        """Return whether a pattern matches one of a file's paths; ``!`` precedes an archive's member."""
         distinct = list(dict.fromkeys(paths))
         matched = {
             pattern

@@ -34,7 +34,7 @@ class Source(Protocol):
         """Return a string that changes with the content; None if a change could go unnoticed."""
 
     def shared(self) -> Source:
-        """Return the same source as another process finds it, whatever its working directory is."""
+        """Return the same source in a form that works in processes with any working directory."""
 
     def change_of(self, size: int | None) -> Remark | None:
         """Return whether the size differs from an earlier one; None if it does not, or is unknown."""
@@ -72,8 +72,8 @@ class Entry:
         identity: Equal for two ways to the same file.
         size: Its size in bytes; None if unknown.
         modified_at: Its time, UTC; None if unknown.
-        left_out: Why it is left out; empty if it is read.
-        is_link: Whether it was reached by its own symbolic link.
+        left_out: Reason for leaving it out; empty if it is read.
+        is_link: True if it was reached by its own symbolic link.
     """
 
     inside: tuple[str, ...]
@@ -97,7 +97,7 @@ class CaptureFile:
         source: Its source, or the source of its archive.
         size: Stored size in bytes; None if unknown.
         modified_at: Its time, UTC; None if unknown.
-        is_named: Whether it was named itself rather than found in a folder or an archive.
+        is_named: True if it was named explicitly rather than found in a folder or an archive.
         paths: Paths for matching exclusion patterns; empty if there are none.
     """
 
@@ -155,7 +155,7 @@ def local_name(path: Path) -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that systems leave behind in folders and archives."""
+    """Return whether a file or folder is hidden, or one that systems leave behind in folders and archives."""
     return name.startswith(".") or name in _LITTER
 
 
@@ -164,7 +164,7 @@ class Names:
     """Names to list in a sentence: their number and the first of them.
 
     Attributes:
-        count: How many there are.
+        count: Their number.
         first: The first few in alphabetical order.
     """
 
@@ -192,5 +192,5 @@ class Names:
 
 
 def note(why: str, names: Names) -> str:
-    """Return the sentence about what was left out for one reason."""
+    """Return the sentence about files left out for one reason."""
     return f"left out ({why}): {names}"

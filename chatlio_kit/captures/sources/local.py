@@ -143,7 +143,7 @@ def below(folder: Path, inside: Parts = ()) -> Iterator[Entry]:
 
 
 def matching(pattern: str) -> tuple[Path, list[Entry]]:
-    """Return the part of a pattern before its first wildcard, and what the pattern matches.
+    """Return the part of a pattern before its first wildcard, and the pattern's matches.
 
     ``*``, ``?`` and ``[...]`` match within one name, ``**`` matches any folders; a matching folder means
     everything in it. Hidden names match only if the pattern has the dot.

@@ -28,17 +28,17 @@ _QUERY = re.compile(r"(?<=\?)[^\s\"'<>]*=[^\s\"'<>]*")
 
 
 def is_address(text: str) -> bool:
-    """Whether a string is a URL rather than a path."""
+    """Return whether a string is a URL rather than a path."""
     return _ADDRESS.match(text) is not None
 
 
 def is_chain(address: str) -> bool:
-    """Whether a URL names one file system within another, as ``zip://a::https://host/b.zip`` does."""
+    """Return whether a URL names one file system within another, as ``zip://a::https://host/b.zip`` does."""
     return _CHAIN.search(address) is not None
 
 
 def is_web(address: str) -> bool:
-    """Whether it is a web server's URL."""
+    """Return whether it is a web server's URL."""
     return address.partition("://")[0].lower() in _WEB
 
 
@@ -51,7 +51,7 @@ def _shown(address: str) -> str:
     scheme, _, rest = address.partition("://")
     authority, slash, path = rest.partition("/")
     if "@" in path and not _HOST.fullmatch(authority.rpartition("@")[2]):
-        # What looks like a host is a user and the start of a password that contains a slash.
+        # The apparent host is a user and the start of a password that contains a slash.
         authority, slash, path = rest.rpartition("@")[2].partition("/")
     if "@" in authority and (scheme.lower() not in _CONTAINER_FIRST or ":" in authority):
         authority = authority.rpartition("@")[2]
@@ -87,7 +87,7 @@ def name_of(address: str, *, is_literal: bool = False) -> str:
 
     Args:
         address: The URL.
-        is_literal: Whether wildcards are part of the name; otherwise the name ends before the first.
+        is_literal: True if wildcards are part of the name; otherwise the name ends before the first.
     """
     scheme, _, rest = shown(address).partition("://")
     if scheme.lower() in _WEB:

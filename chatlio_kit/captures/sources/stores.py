@@ -96,7 +96,7 @@ class _Object(ByteStream):
 
     @property
     def state(self) -> str | None:
-        """What the store said about the object's state when it was opened."""
+        """The store's mark of the object's state when it was opened."""
         source = described(RemoteSource("", ""), (), getattr(self._handle, "details", None) or {}).source
         return source.mark() if source is not None else None
 
@@ -174,19 +174,19 @@ class RemoteFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(Exception):  # what is left is hidden
+        with suppress(Exception):  # any leftovers are hidden
             self._system.invalidate_cache()
             self._system.rm(self._draft, recursive=True)
 
     def holds(self, source: Source | None) -> bool:
-        """Whether a source is a file of this folder."""
+        """Return whether a source is a file of this folder."""
         return isinstance(source, RemoteSource) and source.path.rpartition("/")[0] == self._path
 
     def store(self, files: Sequence[Path]) -> None:
         """Send files; the last one shows that all are there.
 
         Raises:
-            OutputError: That fails; before all were sent, the folder is as it was.
+            OutputError: Writing fails; until all files are sent, the folder is unchanged.
         """
         with self._written():
             for file in files:
@@ -215,7 +215,7 @@ class _Store:
     address: str
 
     def info(self, path: str) -> Info | None:
-        """Return what the store says about exactly this name; None if only a pattern can be meant."""
+        """Return the store's data about exactly this name; None if it can only be a pattern."""
         try:
             info: Info = self.system.info(path)
         except (FileNotFoundError, PermissionError):
@@ -250,7 +250,7 @@ class _Store:
         return entries
 
     def matching(self, pattern: str, wants_folder: bool) -> list[Entry]:
-        """Return what a pattern matches; a matching folder means everything in it."""
+        """Return the objects that a pattern matches; a matching folder means everything in it."""
         wildcard = WILDCARD.search(pattern)
         base = pattern[: wildcard.start() if wildcard else None].rpartition("/")[0]
         parts = pattern.removeprefix(base).removeprefix("/").split("/")
@@ -287,7 +287,7 @@ class _Store:
 
 
 def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) -> bool:
-    """Whether a path, or one of its folders, matches a pattern; ``**`` matches any number of folders."""
+    """Return whether a path or one of its folders matches a pattern; ``**`` matches any number of folders."""
     if not parts:
         return bool(inside) or not wants_folder
     if not inside:
@@ -298,7 +298,7 @@ def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) ->
 
 
 def described(source: RemoteSource, inside: tuple[str, ...], info: Info) -> Entry:
-    """Return an object as an entry, with what its store or web server says about it."""
+    """Return an object as an entry, with its store's or web server's data about it."""
     size = info.get("size")
     modified_at = next((time for key in _TIMES if (time := _time(info.get(key)))), None)
     stated = [f"{key}={info[key]}" for key in _VERSIONS if info.get(key)]

@@ -24,7 +24,7 @@ _END = 32_000_000
 
 
 def look_up(address: str) -> Entry:
-    """Return the file behind a URL, with what its server says about it.
+    """Return the file behind a URL, with its server's data about it.
 
     Raises:
         MissingPath: There is nothing at the URL.
@@ -33,7 +33,7 @@ def look_up(address: str) -> Entry:
     try:
         with requests.Session() as session:
             answer = _ask(session, "HEAD", address)
-            if not answer.ok:  # not every server allows HEAD, and a signature for GET does not
+            if not answer.ok:  # some servers, and signatures for GET, do not allow HEAD
                 answer = _ask(session, "GET", address)
             answer.close()
     except (OSError, ValueError, HTTPError) as wrong:
@@ -117,7 +117,7 @@ def _body(session: requests.Session, answer: requests.Response, address: str) ->
 
 
 def _message(wrong: BaseException, address: str) -> str:
-    """Return why there is no response, without the URL and its secrets."""
+    """Return the reason why there is no response, without the URL and its secrets."""
     if isinstance(wrong, requests.exceptions.InvalidProxyURL):
         return "the proxy's URL is wrong"
     if isinstance(wrong, requests.exceptions.ProxyError):

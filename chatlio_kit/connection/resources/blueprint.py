@@ -48,7 +48,7 @@ class Blueprint:
     Attributes:
         naming: Names and mark.
         tenant_id: The tenant's id, without underscore.
-        people: The identities in its events, and whether they feed Profile.
+        people: The identities in its events, and their use in Profile.
     """
 
     naming: ResourceNames
@@ -101,7 +101,7 @@ class Blueprint:
         chatlio = {
             "type": "object",
             "title": "Chatlio",
-            "description": "What Chatlio sends about a live chat",
+            "description": "Chatlio's data about a live chat",
             "properties": self.chatlio_properties(),
         }
         tenant = {"type": "object", "properties": {"chatlio": chatlio}}

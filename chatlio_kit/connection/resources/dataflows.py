@@ -25,7 +25,7 @@ _WAY_OUT = {
     "connection",
     Role.HISTORY: "no webhook posts there: delete its dataflow, then it, under Sources, and connect again",
 }
-"""How to resolve a conflict; ``disconnect`` would also remove the connection's live URLs."""
+"""Advice on resolving a conflict; ``disconnect`` would also remove the connection's live URLs."""
 
 
 class DataflowResource(Resource):
@@ -80,7 +80,7 @@ class MappingSetResource(DataflowResource):
         self.survey.platform.mapping_sets.delete(resource_id)
 
     def _is_wanted(self, body: Json) -> bool:
-        """Whether a mapping set has our mappings; a live one may lack identities.
+        """Return whether a mapping set has our mappings; a live one may lack identities.
 
         In that case the platform is asked again whether it can build an identity map from a live record.
         """

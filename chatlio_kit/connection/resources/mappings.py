@@ -1,8 +1,8 @@
-"""Mappings of live and history dataflows: which attribute of a record goes to which field.
+"""Mappings of live and history dataflows, from a record's attributes to fields.
 
 Source: Data Prep: mapping functions; dates; run-time behaviour. A failing expression nulls its attribute, and
-a reference to a missing attribute may fail the record, so a live dataflow maps only what every documented
-sample of the shape has.
+a reference to a missing attribute may fail the record, so a live dataflow maps only attributes that every
+documented sample of the shape has.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def history_fields(kind: Kind) -> Iterator[Field]:
 
 
 def is_ours(field: Field) -> bool:
-    """Whether a field lands under the tenant's namespace, not in the class's own fields."""
+    """Return whether a field lands under the tenant's namespace, not in the class's own fields."""
     return field.xdm is not None and "." in field.xdm
 
 
@@ -108,7 +108,7 @@ def time_expression(path: str) -> str:
 
 
 def known_time_expression(path: str) -> str:
-    """Return the same for a field that Chatlio fills with year 0001 if it knows no time.
+    """Return the same for a field in which Chatlio writes the year 0001 for an unknown time.
 
     An empty string is not a time, so only that attribute becomes null. Times before the Gregorian calendar
     would land as values that Parquet readers interpret differently.

@@ -1,4 +1,4 @@
-"""Names and marks of our objects, by which we find them again and leave all others alone."""
+"""Names and marks of our objects, which distinguish them from all others."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ResourceNames:
         return self.shared(f"{FEEDBACK} dataset" if self.part == FEEDBACK else "dataset")
 
     def owns(self, description: object) -> bool:
-        """Whether a description contains our mark, and not the mark of a longer name."""
+        """Return whether a description contains our mark, and not the mark of a longer name."""
         return bool(re.search(rf"(?<![\w:-]){re.escape(self.mark)}(?![\w-])", str(description or "")))
 
     def describe(self, sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""A connection's settings for people: its identities, whether it feeds Profile, and what it leaves out.
+"""A connection's settings for people: its identities, its use of Profile, and omitted messages.
 
 They are stored in the schema's description and parsed from it, so nothing is kept outside the platform.
 """
@@ -21,12 +21,12 @@ _TYPES = {VISITOR: "Cookie", **dict.fromkeys(EMAILS, "Email")}
 
 @dataclass(frozen=True)
 class People:
-    """The identities in a connection's events, and whether Profile gets them.
+    """The identities in a connection's events, and their use in Profile.
 
     Attributes:
         identities: The fields that identify the visitor; empty if the events carry no identity.
-        profile: Whether the dataset feeds Profile.
-        slim: Whether to leave out messages, so that events stay below Profile's size limit.
+        profile: True if the dataset feeds Profile.
+        slim: If true, leave out messages, so that events stay below Profile's size limit.
     """
 
     identities: tuple[Identity, ...] = ()

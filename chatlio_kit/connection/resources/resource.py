@@ -17,7 +17,7 @@ from chatlio_kit.errors import ConnectionIncomplete
 
 
 class Action(StrEnum):
-    """What happens to a resource."""
+    """Actions on a resource."""
 
     REUSE = "reuse"
     CREATE = "create"
@@ -218,7 +218,7 @@ class SchemaResource(_Registered):
         return [group_id for group_id in groups if group_id not in parts]
 
     def _compare_people(self, schema_id: str) -> ResourceState | None:
-        """Adopt what the description says; return a conflict if something else is requested."""
+        """Adopt the settings in the description; return a conflict if others are requested."""
         design, stored = self.survey.design, People.read(self._body.get("description"))
         if "union" in (self._body.get("meta:immutableTags") or []) and not stored.profile:
             reason = (
@@ -229,11 +229,11 @@ class SchemaResource(_Registered):
             self.survey.design = replace(design, people=stored)
         elif design.people.profile != stored.profile:
             feeds = "feeds Profile" if stored.profile else "does not feed Profile, and never will"
-            reason = f"it {feeds}; choose another name for a connection of the other sort"
+            reason = f"it {feeds}; choose another name for a connection of the other type"
             return ResourceState(Action.CONFLICT, reason, schema_id)
         elif stored.identities and design.people != stored:
             there = ", ".join(map(str, stored.identities))
-            reason = f"it was made for the identities {there}; choose another name for others"
+            reason = f"it was created for the identities {there}; choose another name for others"
             return ResourceState(Action.CONFLICT, reason, schema_id)
         return None
 
@@ -257,7 +257,7 @@ class DatasetResource(Resource):
             dataset_id = next((own for own in ours if own in used), dataset_id)
         tags = ours[dataset_id].get("tags") or {}
         if self.survey.design.people.profile and not feeds_profile(tags):
-            reason = "it does not feed Profile, and what landed never would; choose another name"
+            reason = "it does not feed Profile, and rows already in it never would; choose another name"
             return ResourceState(Action.CONFLICT, reason, dataset_id)
         if (ours[dataset_id].get("schemaRef") or {}).get("id") != self.survey.schema_id:
             reason = "it has another schema; rename or delete it, or choose another name"
@@ -288,7 +288,7 @@ class DatasetResource(Resource):
 
 
 def feeds_profile(tags: Mapping[str, Any]) -> bool:
-    """Whether a dataset's tags enable it for Profile; samples write the value with and without a space."""
+    """Return whether a dataset's tags enable it for Profile; the value occurs with and without a space."""
     values = tags.get("unifiedProfile") or []
     return any(str(value).replace(" ", "") == "enabled:true" for value in values)
 

@@ -59,8 +59,8 @@ class AdobeGroupResource(Resource):
         return ResourceState(Action.REUSE, "enabled, with every field that is written", self._group_id)
 
     def create(self) -> str:
-        """Never called, because one of Adobe's field groups exists or is in conflict."""
-        raise NotImplementedError("only Adobe makes its field groups")
+        """Fail; this is never called, because one of Adobe's field groups exists or is in conflict."""
+        raise NotImplementedError("only Adobe creates its field groups")
 
 
 class NamespaceResource(Resource):
@@ -77,7 +77,7 @@ class NamespaceResource(Resource):
         for namespace in self.survey.namespaces():
             code, namespace_id = str(namespace.get("code")), str(namespace.get("id"))
             if code == self.name and str(namespace.get("idType")).lower() == _NO_PERSON:
-                reason = "its ids are no people's, so they join nothing; choose another namespace"
+                reason = "its ids identify no people, so they join nothing; choose another namespace"
                 return ResourceState(Action.CONFLICT, reason, namespace_id)
             if code == self.name:
                 return ResourceState(Action.REUSE, "is there", namespace_id)
@@ -182,7 +182,7 @@ def shared_resources(survey: Survey) -> Iterator[Resource]:
 
 
 def _has(node: Json, path: str) -> bool:
-    """Whether a resolved field group has a path, also inside arrays."""
+    """Return whether a resolved field group has a path, also inside arrays."""
     for step in path.split("."):
         node = ((node.get("items") or node).get("properties") or {}).get(step) or {}
     return bool(node)

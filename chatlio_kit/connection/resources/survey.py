@@ -1,4 +1,4 @@
-"""What one connection finds on the platform while it is inspected or built."""
+"""A connection's objects on the platform, found while it is inspected or built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DataflowState:
     """One dataflow and the resources that it joins; ids are None until they are found or created.
 
     Attributes:
-        mapping_is_due: Whether the mapping set is to be replaced, which raises its version.
+        mapping_is_due: True if the mapping set is to be replaced, which raises its version.
         people: Its mapping's settings for people, once decided: a live one may carry no identity.
     """
 
@@ -49,8 +49,8 @@ class Survey:
         platform: The platform.
         design: Names and bodies of the connection's resources.
         field_group_id: None until found or created, like the next two.
-        schema_changed_at: When the schema was last changed, in milliseconds since 1970; 0 if never.
-        is_in_union: Whether the schema is enabled for Profile.
+        schema_changed_at: Time of the schema's last change, in milliseconds since 1970; 0 if there was none.
+        is_in_union: True if the schema is enabled for Profile.
     """
 
     platform: Platform

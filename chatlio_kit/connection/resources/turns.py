@@ -23,7 +23,7 @@ from chatlio_kit.connection.resources.names import FEEDBACK, TURNS, ResourceName
 from chatlio_kit.connection.resources.people import People
 
 KIND_OF_PART = {TURNS: Kind.TRANSCRIPT, FEEDBACK: Kind.FEEDBACK}
-"""The kind of event that the rows of each part come from."""
+"""The kind of event from which the rows of each part derive."""
 
 _OF_EVENTS = ("conversation_id", "visitor_id", "started_at", "ended_at")
 _OF_MESSAGES = ("ts", "author")
@@ -32,7 +32,7 @@ _SAMPLE_CONVERSATION = "b81f0e55-41c9-4a7d-6f13-90d2ce7a4410"
 
 
 def own_fields() -> tuple[Field, ...]:
-    """Return the fields that Adobe's field groups have no place for, as they appear in rows."""
+    """Return the fields that Adobe's field groups lack, as they appear in rows."""
     events = [field for field in EVENTS if field.name in _OF_EVENTS]
     return (*events, *(field for field in MESSAGES if field.name in _OF_MESSAGES))
 

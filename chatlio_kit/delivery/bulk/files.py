@@ -19,7 +19,7 @@ from chatlio_kit.private_files import make_private_folder
 FULL_FILE = 200_000_000
 """Bytes after which a file is closed: an upload is limited to 256 MB, and one more row group may follow."""
 FULL_BATCH = 4
-"""Files of a batch: few large batches are ingested soonest, and Profile takes 90 batches a day."""
+"""Files of a batch: a few large batches are ingested soonest, and Profile takes 90 batches a day."""
 FOLDER = "bulk"
 """The folder of the files, in the state folder."""
 
@@ -65,7 +65,7 @@ class BatchFiles:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more rows should be added."""
+        """True if no more rows should be added."""
         return self._count == FULL_BATCH and self._file is None
 
     def close(self) -> None:

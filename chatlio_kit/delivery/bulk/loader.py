@@ -41,7 +41,7 @@ PATIENCE = 7_200.0
 BYTES_PER_SECOND = 20e9 / 3600
 """Limit of batch ingestion through its API: 20 GB an hour (guardrails)."""
 MOST_FAILED_PERCENT = 5
-"""Up to this share of refused records a batch is ingested without them."""
+"""Up to this share of refused records, a batch is ingested without them."""
 
 _OPEN = "loading"
 _TRIES = 5
@@ -56,7 +56,7 @@ class Loader:
         ledger: The destination's part of the ledger.
         lots: The destination's lots.
         patience: Seconds to wait for the verdict about one batch.
-        is_stopped: Whether to stop waiting; the next run resumes lots without a verdict.
+        is_stopped: If true, stop waiting; the next run resumes lots without a verdict.
     """
 
     def __init__(

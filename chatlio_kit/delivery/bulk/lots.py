@@ -152,7 +152,7 @@ class Lots:
         return self._select("run = ?", run)
 
     def revertible(self) -> list[Lot]:
-        """Return all lots that the dataset may have rows of."""
+        """Return all lots whose rows may be in the dataset."""
         return self._select("state IN ('loaded', 'written')")
 
     def counts(self, lot: Lot) -> LotCounts:
@@ -160,7 +160,7 @@ class Lots:
         return LotCounts(*self._ledger.ledger.fetch_all(_COUNT, self._values(lot))[0])
 
     def set_batch(self, lot: Lot, batch_id: str) -> Lot:
-        """Record which batch was created for a lot."""
+        """Record the batch that was created for a lot."""
         return self._update(lot, batch_id=batch_id)
 
     def set_state(self, lot: Lot, state: LotState) -> Lot:
@@ -207,7 +207,7 @@ class Lots:
         names = ", ".join(f"{name} = :{name}_new" for name in changes)
         values = {**self._values(lot), **{f"{name}_new": value for name, value in changes.items()}}
         query = f"UPDATE lot SET {names} WHERE destination = :destination AND run = :run AND number = :number"  # noqa: S608 - names of columns
-        self._ledger.ledger.fetch_all(query, values)  # inside a transaction it is a part of it
+        self._ledger.ledger.fetch_all(query, values)  # inside a transaction, it is part of that transaction
         return replace(lot, **changes)  # type: ignore[arg-type]
 
     def _values(self, lot: Lot) -> Mapping[str, object]:
@@ -245,7 +245,7 @@ def require_finished(ledger: Ledger, state: Path) -> None:
 
 
 def has_unfinished(ledger: Ledger) -> bool:
-    """Whether files of any destination wait for a verdict."""
+    """Return whether files of any destination wait for a verdict."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'lot'"):
         return False
     return bool(ledger.fetch_all("SELECT 1 FROM lot WHERE state = 'written' LIMIT 1"))

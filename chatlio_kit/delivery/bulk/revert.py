@@ -110,9 +110,9 @@ def revert(
     Args:
         connection: The destination.
         run: The run's number, from the page of ``backfill(via="batch")``.
-        production: Whether a production sandbox may be changed.
+        production: True if a production sandbox may be changed.
         wait: Seconds to wait until the platform has reverted the batches.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         UsageError: The run was streamed, or does not exist; the message lists those that can be reverted.
@@ -180,7 +180,7 @@ class _Reverter:
             remove_files(self._lots.folder_of(lot))
             self._lots.set_state(lot, LotState.FAILED)
             return RevertedBatch(batch.id if batch else None, 0, status="aborted" if batch else "")
-        if lot.state == LotState.WRITTEN:  # it was completed, so its verdict comes first
+        if lot.state == LotState.WRITTEN:  # it was completed, so wait for its verdict first
             try:
                 lot = self._loader.load(lot)
             except PlatformError as error:

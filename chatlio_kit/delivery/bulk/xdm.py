@@ -138,7 +138,7 @@ def _messages(messages: pd.DataFrame, event_ids: pa.Array, type_: pa.ListType) -
 
 
 def _identity_maps(columns: Sequence[IdentityColumn], count: int) -> pa.Array:
-    """Return each event's identity map, null without an id that can be primary."""
+    """Return each event's identity map; null without an id that can be primary."""
     if not columns:
         return pa.nulls(count, _IDENTITY_MAP)
     is_primary = np.stack(primary_flags(columns), axis=1)

@@ -92,17 +92,17 @@ _CHUNK_ROWS = 5_000
 
 
 class DestinationLedger:
-    """The ledger's events of one destination. Every method raises LedgerError when the file cannot be used.
+    """The ledger's events of one destination. Every method raises LedgerError if the file cannot be used.
 
     Args:
         ledger: The open ledger.
-        destination: Where the events go; it is registered where it is new.
-        clock: Returns the time that is recorded; the platform's, where it is known.
+        destination: The destination of the events; a new one is registered.
+        clock: Returns the time to record: the platform's, if known.
 
     Attributes:
         ledger: The open ledger.
         id: The destination's number in the ledger.
-        landings: What reads of the dataset found.
+        landings: Results of dataset reads.
     """
 
     def __init__(self, ledger: Ledger, destination: Destination, clock: Clock = machine_time) -> None:
@@ -129,7 +129,7 @@ class DestinationLedger:
 
         Args:
             now: The time.
-            is_platform_time: Whether it is the platform's. Only then may reads leave out older batches.
+            is_platform_time: True if it is the platform's. Only then may reads leave out older batches.
         """
         self._is_first_run = self.ledger.is_empty()
         if not self._is_first_run:
@@ -144,19 +144,19 @@ class DestinationLedger:
         return self.last_run()
 
     def last_run(self) -> int:
-        """Return the number of the latest run, 0 when there was none."""
+        """Return the number of the latest run; 0 if there was none."""
         return self._of_destination("runs") or 0
 
     def first_sent_at(self) -> int | None:
-        """Return when the first run began, milliseconds since 1970."""
+        """Return the start of the first run in milliseconds since 1970."""
         return self._of_destination("first_sent_at")
 
     def sent_since(self) -> int:
-        """Return when the first run began by the platform's clock, in milliseconds; 0 when not known."""
+        """Return the start of the first run by the platform's clock, in milliseconds; 0 if unknown."""
         return self._of_destination("sent_since") or 0
 
     def settled(self, event_ids: list[str]) -> Mapping[str, FirstOccurrence]:
-        """Return which of these events were settled before this run, and where they were read."""
+        """Return the events that were settled before this run, with file and record."""
         if self._is_first_run:
             return {}
         rows = self._fetch_events(
@@ -173,7 +173,7 @@ class DestinationLedger:
         Args:
             run: The run's number.
             events: Accepted events, none of them settled before or inserted in this run.
-            request: The number of the request or batch that will hold them, where it is known before.
+            request: The number of the request or batch that will hold them, if known in advance.
         """
         ids, digests = key_array(events["event_id"]), key_array(events["payload_digest"])
         rows = self._rows_of(ids)
@@ -213,7 +213,7 @@ class DestinationLedger:
         return rows
 
     def _rows_of(self, keys: NDArray[np.void]) -> NDArray[np.int64]:
-        """Return the ledger row of each key, 0 where it has none yet."""
+        """Return the ledger row of each key; 0 if it has none yet."""
         rows = np.zeros(len(keys), dtype=np.int64)
         if self._is_first_run:
             return rows
@@ -231,8 +231,8 @@ class DestinationLedger:
         """Record the platform's verdicts.
 
         Args:
-            delivered: What requests delivered.
-            refused: What the platform refused for good.
+            delivered: Events that requests delivered.
+            refused: Events that the platform refused for good.
             unanswered: Ledger rows of events whose requests brought no verdict; they stay pending.
         """
         now = self.now()
@@ -256,11 +256,11 @@ class DestinationLedger:
             db.executemany(_COUNT_ATTEMPT, ((row,) for row in unanswered))
 
     def mark_failed(self, batch_id: str, failures: Iterable[DeadLetter]) -> None:
-        """Make dead letters of what the platform failed after accepting it, unless it landed some other way.
+        """Dead-letter events that the platform failed after accepting them, unless they landed another way.
 
         The record as it was sent is copied from the failed batch: the platform keeps it for 30 days only, and
-        a copy of every delivered record until it lands would double the ledger. Of an event that was
-        forgotten, neither the record nor the answer is kept.
+        a copy of every delivered record until it lands would double the ledger. For a
+        forgotten event, neither the record nor the answer is kept.
         """
         self.ledger.ensure_index()
         now = self.now()
@@ -282,13 +282,13 @@ class DestinationLedger:
         self.landings.mark_batch(batch_id, "failed")
 
     def mark_lost(self, kind: str, since: datetime, until: datetime, reason: str, answer: str) -> None:
-        """Make dead letters of what was accepted between two times and will not land any more."""
+        """Dead-letter events that were accepted between two times and will no longer land."""
         values = (reason, answer, self.id, kind, to_milliseconds(since), to_milliseconds(until))
         with self.ledger.transaction() as db:
             db.execute(_MARK_LOST, values)
 
     def requeue(self, run: int, event_ids: Iterable[str]) -> None:
-        """Make these dead letters pending again, because a run is about to send them."""
+        """Mark these dead letters as pending, because a run is about to send them."""
         self.ledger.ensure_index()
         with self.ledger.transaction() as db:
             db.executemany(
@@ -298,14 +298,14 @@ class DestinationLedger:
             )
 
     def requeue_gone(self, run: int, reason: str | None = None) -> dict[tuple[str, str], int]:
-        """Make what is gone pending until its source is read again. What was erased stays erased.
+        """Mark gone events as pending until their source is read again. Erased events stay erased.
 
         Args:
-            run: The run that decides it.
-            reason: Only what is gone for this reason.
+            run: The run that requeues them.
+            reason: Only events that are gone for this reason.
 
         Returns:
-            How many events of each kind and source file.
+            The number of events of each kind and source file.
         """
         values = {"destination": self.id, "forgotten": FORGOTTEN_SOURCE, "reason": reason, "run": run}
         with self.ledger.transaction() as db:
@@ -316,9 +316,9 @@ class DestinationLedger:
     def retryable_records(
         self, reason: str | None = None, chunk_rows: int = _CHUNK_ROWS
     ) -> Iterator[list[RetryableRecord]]:
-        """Yield what can be sent again as it was, in chunks.
+        """Yield records that can be sent again unchanged, in chunks.
 
-        These are dead letters, and those that an interrupted replay left pending.
+        These are dead letters, and records that an interrupted replay left pending.
         """
         query = (
             "SELECT event.rowid, lower(hex(event_id)), kind, body FROM event"
@@ -334,7 +334,7 @@ class DestinationLedger:
             last = rows[-1][0]
 
     def dead_letters_without_body(self, reason: str | None = None) -> list[EventRef]:
-        """List the dead letters whose record was not kept."""
+        """List the dead letters without a stored record."""
         return self._fetch_refs(
             "fate = 'dead_lettered' AND (? IS NULL OR reason = ?) AND NOT EXISTS (SELECT 1 FROM kept_body"
             " WHERE kept_body.destination = event.destination AND kept_body.event_id = event.event_id)"
@@ -344,7 +344,7 @@ class DestinationLedger:
         )
 
     def has_passed_canary(self, flow_id: str) -> bool:
-        """Whether the first records of a dataflow were read back before."""
+        """Return whether the first records of a dataflow were read back before."""
         query = "SELECT 1 FROM canary WHERE destination = ? AND flow_id = ?"
         return bool(self.ledger.fetch_all(query, (self.id, flow_id)))
 
@@ -362,11 +362,11 @@ class DestinationLedger:
         return int(self._fetch_events(event_ids, "count(*)", _UNDER_WAY)[0][0])
 
     def processed_files(self, names: Collection[str]) -> dict[str, ProcessedFile]:
-        """Return, by name, the files that were read without a reject and hold nothing pending.
+        """Return, by name, the files that were read without a reject and have no pending events.
 
         Args:
-            names: The files that are about to be read. Where a pending event is from another file, any of
-                these may hold it, under a new name or as a duplicate, so that none is returned.
+            names: The files that are about to be read. If a pending event is from another file, any of
+                these may hold it, under a new name or as a duplicate; then none is returned.
         """
         rows = self.ledger.fetch_all(
             "SELECT name, mark, records FROM file_read WHERE destination = ?", (self.id,), (str, str, int)
@@ -383,7 +383,7 @@ class DestinationLedger:
         return {row[0]: ProcessedFile(*row) for row in rows if row[0] not in unsettled}
 
     def record_processed_files(self, files: Iterable[ProcessedFile]) -> None:
-        """Record which files were read to their end without a reject."""
+        """Record the files that were read to their end without a reject."""
         with self.ledger.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO file_read VALUES (?, ?, ?, ?)",

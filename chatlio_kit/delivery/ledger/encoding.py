@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from chatlio_kit.tables.deduplicate.seen_ids import as_keys
 
 ID_IN_KEYS = "event_id IN (SELECT substr(:keys, value * 32 + 1, 32) FROM json_each(:indexes))"
-"""The condition that an event is among the requested. Keys are one blob, because JSON has no bytes."""
+"""The condition that an event was requested. The keys are one blob, because JSON has no bytes."""
 Clock = Callable[[], datetime]
 
 _KEY_BYTES = 32
@@ -26,7 +26,7 @@ _YEAR_10000 = 253_402_300_800_000
 
 
 def key_of(event_id: str) -> bytes:
-    """Return an id's key; what is no event id has an empty key, which no event has."""
+    """Return an id's key; a string that is not an event id has an empty key, which no event has."""
     return bytes.fromhex(event_id) if _DIGEST.fullmatch(event_id) else b""
 
 
@@ -39,7 +39,7 @@ def key_parameters(keys: bytes | Iterable[str]) -> dict[str, object]:
     """Return the parameters of :data:`ID_IN_KEYS`.
 
     Args:
-        keys: Joined keys, or event ids; what is no event id is left out.
+        keys: Joined keys, or event ids; other strings are left out.
     """
     joined = keys if isinstance(keys, bytes) else b"".join(map(key_of, keys))
     return {"keys": joined, "indexes": orjson.dumps(list(range(len(joined) // _KEY_BYTES))).decode()}
@@ -51,7 +51,7 @@ def to_milliseconds(moment: datetime) -> int:
 
 
 def from_milliseconds(milliseconds: int | None) -> datetime | None:
-    """Return a stored time; None where none is stored, or no valid one."""
+    """Return a stored time; None if none, or no valid one, is stored."""
     if milliseconds is None or not 0 <= milliseconds < _YEAR_10000:
         return None
     return _EPOCH + timedelta(milliseconds=milliseconds)

@@ -29,7 +29,7 @@ WHERE {ID_IN_KEYS} AND source_file != :forgotten
 
 
 def dead_letters_naming(ledger: Ledger, names_person: Callable[[str], bool]) -> dict[str, str]:
-    """Return the dead letters whose kept record, or whose answer, names the person.
+    """Return the dead letters whose stored record or answer names the person.
 
     Returns:
         The record (or the answer) by event id.
@@ -61,7 +61,7 @@ def count_rows(ledger: Ledger, event_ids: Iterable[str]) -> int:
 
 
 def source_files(ledger: Ledger) -> list[str]:
-    """Return the names of all files that the ledger knows."""
+    """Return the names of all files in the ledger."""
     query = "SELECT DISTINCT source_file FROM event UNION SELECT name FROM file_read"
     return [name for (name,) in ledger.fetch_all(query)]
 
@@ -77,8 +77,8 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str], files: Iterable[str] 
     """Erase everything but the digests of these events, at every destination.
 
     Their ids and payload digests stay: they keep a later backfill from sending the events again, and reveal
-    nothing. What was still to be sent becomes a dead letter with the reason ``forgotten``. The next read of
-    the dataset is a full one, and finds out whether their rows are still there.
+    nothing. Events still to be sent become dead letters with the reason ``forgotten``. The next read of the
+    dataset is a full one, and finds out whether their rows are still there.
 
     Args:
         ledger: The ledger, with its exclusive lock held.
@@ -86,7 +86,7 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str], files: Iterable[str] 
         files: Names of files to erase too; the next backfill reads such a file again.
 
     Returns:
-        How many rows were erased.
+        The number of erased rows.
 
     Raises:
         LedgerBusy: Another program reads the ledger, so that its journal keeps old pages.
@@ -102,7 +102,7 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str], files: Iterable[str] 
     ledger.fetch_all("VACUUM")  # pages that were freed earlier may still hold their content
     if ledger.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
         raise LedgerBusy(
-            "Another program reads the ledger, so its journal still holds what was taken out. "
+            "Another program reads the ledger, so its journal still holds the erased data. "
             "End that program and run forget again."
         )
     return erased

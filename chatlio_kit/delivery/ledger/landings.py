@@ -52,8 +52,9 @@ class KnownBatch:
 
     Attributes:
         number: Its number in the ledger.
-        rows: How many rows of this ledger's events it holds.
-        state: ``read``, ``moved`` when another batch took its rows over, ``failed``, or why it is gone.
+        rows: Number of rows of this ledger's events that it holds.
+        state: ``read``, ``moved`` if another batch took its rows over, ``failed``, or the reason why it is
+            gone.
         readback: The last read that read it.
     """
 
@@ -64,12 +65,12 @@ class KnownBatch:
 
     @property
     def is_read(self) -> bool:
-        """Whether its rows were read and count."""
+        """True if its rows were read and count."""
         return self.state == "read"
 
 
 class Landings:
-    """The part of a destination's ledger that reads of the dataset write."""
+    """The part of a destination's ledger that dataset reads write."""
 
     def __init__(self, ledger: Ledger, destination: int) -> None:
         self._ledger = ledger
@@ -95,7 +96,7 @@ class Landings:
         return int(self._fetch("SELECT max(number) FROM readback WHERE destination = ?")[0][0])
 
     def finish_read(self, readback: int, now: datetime) -> None:
-        """Record when a read ended; a read that looks several times ends several times."""
+        """Record the end of a read; a read with several passes records several ends."""
         with self._ledger.transaction() as db:
             db.execute(
                 "UPDATE readback SET at = ? WHERE destination = ? AND number = ?",
@@ -103,12 +104,12 @@ class Landings:
             )
 
     def needs_full_read(self) -> bool:
-        """Whether no read accounts for some landed events, e.g. because rows were erased."""
+        """Return whether no read accounts for some landed events, e.g. because rows were erased."""
         query = "SELECT 1 FROM event WHERE destination = ? AND landed AND readback IS NULL LIMIT 1"
         return bool(self._fetch(query))
 
     def batch(self, batch_id: str) -> KnownBatch | None:
-        """Return what is known of a batch; None when no read has processed it."""
+        """Return the state of a batch; None if no read has processed it."""
         rows = self._ledger.fetch_all(
             "SELECT number, rows, state, readback FROM batch_read WHERE destination = ? AND batch_id = ?",
             (self._destination, batch_id),
@@ -136,7 +137,7 @@ class Landings:
         self.mark_batch(batch_id, "moved")
 
     def mark_landed(self, readback: int, batch_id: str, chunks: Iterable[list[str]]) -> int:
-        """Record which events a batch holds, and return how many of its rows are events of this ledger.
+        """Record the events in a batch, and return the number of its rows that are events of this ledger.
 
         Args:
             readback: The read that found them.
@@ -166,11 +167,11 @@ class Landings:
         return rows
 
     def mark_gone(self, readback: int, default: Gone) -> None:
-        """Mark as gone what a full read did not find, each event with its reason.
+        """Mark events that a full read did not find as gone, each with its reason.
 
         Args:
             readback: The full read.
-            default: The reason where nothing more precise is known.
+            default: The reason if nothing more precise is known.
         """
         with self._ledger.transaction() as db:
             db.execute(
@@ -195,7 +196,7 @@ class Landings:
         self.mark_gone(readback, Gone.DATASET_DELETED)
 
     def last_readback(self) -> Readback:
-        """Return the latest read, and how many landed events only an older read found."""
+        """Return the latest read, and the number of landed events that only an older read found."""
         finished = self._fetch(
             "SELECT number, at FROM readback WHERE destination = ? AND at IS NOT NULL"
             " ORDER BY number DESC LIMIT 1",

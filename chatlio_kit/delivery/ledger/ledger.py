@@ -140,7 +140,7 @@ class Ledger:
         Args:
             query: SQL.
             values: Its parameters.
-            types: The type of each column, where callers depend on it; SQLite itself does not enforce types.
+            types: The type of each column, if callers depend on it; SQLite itself does not enforce types.
 
         Raises:
             LedgerError: The file cannot be read or understood.
@@ -160,7 +160,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction: all its changes are kept, or none.
+        """Open a transaction: all its changes are stored, or none.
 
         Raises:
             LedgerError: The file cannot be written, for instance because the disk is full.
@@ -178,11 +178,11 @@ class Ledger:
                 raise
 
     def is_empty(self) -> bool:
-        """Whether the ledger holds no event."""
+        """Return whether the ledger holds no event."""
         return not self.fetch_all("SELECT 1 FROM event LIMIT 1")
 
     def ensure_index(self) -> None:
-        """Create the index by id where it is missing. Every look-up by id needs it."""
+        """Create the index by id if it is missing. Every look-up by id needs it."""
         if not self._is_indexed:
             with self.transaction() as db:
                 db.execute(BY_ID)
@@ -208,10 +208,10 @@ def _unusable(state: Path, error: Exception) -> LedgerError:
     elif "readonly" in cause or "read-only" in cause or isinstance(error, PermissionError):
         advice = "Make the folder and its files writable"
     elif any(sign in cause for sign in _SIGNS_OF_DAMAGE):
-        advice = "Put a copy of it back, or move it away: then everything is sent again, under the same ids"
+        advice = "Restore a copy, or move it away: then everything is sent again, under the same ids"
     else:
         advice = "Correct that"
     return LedgerError(
         f"The ledger in {str(state)!r} cannot be used: {cause}. {advice}, or use another --state, and run it "
-        "again: what has no verdict in the ledger is sent again."
+        "again: records without a verdict in the ledger are sent again."
     )

@@ -32,33 +32,33 @@ _IS_FILE = (
     "({0} = :file OR substr({0}, -length(:file) - 1) = '/' || :file"
     " OR substr(:file, -length({0}) - 1) = '/' || {0})"
 )
-"""Whether a column names a file, or the end of its path, or it the end of the column's."""
+"""SQL that is true if a column and a file name are equal, or one is the end of the other's path."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """All that the ledger knows of one event at one destination.
+    """The ledger's data about one event at one destination.
 
     Attributes:
-        destination: Where it was sent.
+        destination: The destination.
         event_id: Its id.
         kind: Its kind.
         fate: Delivered, dead-lettered or pending.
-        landed: Whether the last read that looked for it found it in the dataset.
+        landed: True if the last read that looked for it found it in the dataset.
         run: The number of the run that sent it last.
         request: The number of the request or batch, within the run, whose answer settled it.
-        attempts: How often it was sent.
+        attempts: Number of times that it was sent.
         file: The file it was read from.
         record: The number of the record in that file.
         transaction_id: The platform's receipt, if it issued one.
-        reason: Why it is a dead letter, if it is one.
+        reason: Reason of a dead letter.
         answer: The platform's answer to a dead letter.
-        settled_at: When the platform's verdict was written.
-        gone: Why it is no longer in the dataset, if it was there once.
+        settled_at: Time at which the platform's verdict was recorded.
+        gone: Reason why it is no longer in the dataset, if it was there once.
         batch_id: The batch in which the last read found it.
-        batch_state: What is known of that batch.
-        found_at: When that read was.
-        read_at: When the dataset was last read; None when it never was.
+        batch_state: State of that batch.
+        found_at: Time of that read.
+        read_at: Time of the last dataset read; None if there was none.
         via: The route of that run, ``stream`` or ``batch``.
     """
 
@@ -85,12 +85,12 @@ class LedgerEntry:
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether ``forget`` erased what names a person."""
+        """True if ``forget`` erased the person's data."""
         return self.file == FORGOTTEN_SOURCE
 
     @property
     def status(self) -> Status:
-        """What became of it."""
+        """Its status."""
         if self.gone is not None:
             return Status.GONE
         if self.landed:
@@ -103,14 +103,14 @@ class LedgerStatuses:
 
     Args:
         ledger: The open ledger.
-        destination: Only of this destination; by default of the one where an event needs attention most.
+        destination: The destination; by default the one at which an event needs attention most.
     """
 
     def __init__(self, ledger: Ledger, destination: Destination | None = None) -> None:
         self._ledger, self._destination = ledger, destination
 
     def statuses(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Status, str]]:
-        """Return the status of each event that the ledger knows, and a sentence about it."""
+        """Return the status of each event in the ledger, and a sentence about it."""
         order = list(Status)
         worst: dict[str, LedgerEntry] = {}
         for entry in find_events(self._ledger, event_ids):
@@ -122,7 +122,7 @@ class LedgerStatuses:
 
 
 def find_events(ledger: Ledger, event_ids: Iterable[str]) -> list[LedgerEntry]:
-    """Return what the ledger knows of these events, a row for each event and destination."""
+    """Return the ledger's data about these events, a row for each event and destination."""
     keys = key_parameters(event_ids)
     bulk_runs: set[tuple[int, int]] = set()
     if ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'lot'"):
@@ -159,8 +159,8 @@ def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str]
 
     Args:
         ledger: The ledger.
-        text: What is searched for, lower-cased.
-        names_it: Whether a record with that text is meant.
+        text: The text to search for, in lower case.
+        names_it: Decides whether a record with that text matches.
     """
     query = (
         "SELECT lower(hex(event_id)), CAST(body AS TEXT) FROM kept_body"
@@ -170,7 +170,7 @@ def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str]
 
 
 def was_read_to_its_end(ledger: Ledger, file: str) -> bool:
-    """Whether a run read a file to its end and rejected none of its records."""
+    """Return whether a run read a file to its end and rejected none of its records."""
     query = f"SELECT 1 FROM file_read WHERE {_IS_FILE.format('name')}"  # noqa: S608 - a constant
     return bool(ledger.fetch_all(query, {"file": file}))
 

@@ -1,4 +1,4 @@
-"""The ledger's SQLite schema, and how an older ledger migrates to it.
+"""The ledger's SQLite schema, and the migrations of older ledgers.
 
 Event ids and payload digests are 32 bytes each; times are milliseconds since 1970. ``PRAGMA user_version``
 holds the version.
@@ -115,7 +115,7 @@ _FROM_2 = (
     " SELECT destination, batch_id, rows, iif(rows > 0, 'read', 'failed') FROM old_batch_read",
     "DROP TABLE old_batch_read",
 )
-"""Landed events stay landed without the number of a read, so the next read is a full one."""
+"""Landed events stay landed but lack the number of a read, so the next read is a full one."""
 
 
 class SchemaTooNew(Exception):

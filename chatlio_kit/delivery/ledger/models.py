@@ -13,7 +13,7 @@ _BATCHES_SHOWN = 5
 
 
 class Fate(StrEnum):
-    """What became of an accepted event."""
+    """The fate of an accepted event."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -70,11 +70,11 @@ class RetryableRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRef:
-    """What identifies an event to a person: its id, its kind, and the file and record it was read from.
+    """An event's identification for users: its id, its kind, and the file and record it was read from.
 
     Attributes:
         transaction_id: The platform's receipt, by which its support finds the record, if it issued one.
-        reason: Why it is a dead letter, if it is one.
+        reason: Reason of a dead letter.
         answer: The platform's full answer to a dead letter.
     """
 
@@ -99,7 +99,7 @@ class ProcessedFile:
     Attributes:
         name: Its name, as events carry it.
         fingerprint: Changes with its content, its time or the options it was read with.
-        records: How many records it holds.
+        records: Number of records in it.
     """
 
     name: str
@@ -108,9 +108,9 @@ class ProcessedFile:
 
 
 class Gone(StrEnum):
-    """Why an event that was read back before is not in the dataset any more.
+    """Reasons why an event that was read back before is no longer in the dataset.
 
-    For a batch that ended in another way it is the batch's status: ``batch_deleted``, ``batch_archived`` and
+    For a batch that ended in another way, it is the batch's status: ``batch_deleted``, ``batch_archived`` and
     so on.
     """
 
@@ -125,9 +125,9 @@ class Gone(StrEnum):
 
 @dataclass(frozen=True)
 class FateCounts:
-    """How many events have which fate.
+    """Numbers of events by fate.
 
-    ``delivered`` is ``landed`` and ``gone`` and what is under way.
+    ``delivered`` is the sum of ``landed``, ``gone`` and events under way.
     """
 
     delivered: int = 0
@@ -156,9 +156,9 @@ class Readback:
     """The read of the dataset on which ``landed`` and ``gone`` are based.
 
     Attributes:
-        at: When the dataset was last read, by the platform's clock; None when it never was.
-        older: How many landed events that read did not look for again.
-        older_since: When the oldest of these was last looked for; None when that is not known.
+        at: Time of the last dataset read, by the platform's clock; None if there was none.
+        older: Number of landed events that this read did not look for again.
+        older_since: Time at which the oldest of these was last looked for; None if unknown.
         unreadable: The batches that could not be read, each with the reason.
     """
 
@@ -179,15 +179,15 @@ class Readback:
         }
 
     def sentences(self) -> list[str]:
-        """Report when the dataset was read, what only an older read found, and unreadable batches."""
+        """Report the time of the read, events that only an older read found, and unreadable batches."""
         sentences = []
         if self.at is not None:
             sentences.append(f"The dataset was read back at {_in_words(self.at)}.")
         if self.older:
-            since = f"of {_in_words(self.older_since)}" if self.older_since else "that noted no time"
+            since = f"of {_in_words(self.older_since)}" if self.older_since else "without a recorded time"
             sentences.append(
                 f"{self.older:,} of the landed events were not looked for again: for them an earlier read "
-                f"{since} still speaks. reconcile reads everything again."
+                f"{since} still applies. reconcile reads everything again."
             )
         sentences += [
             f"The batch {batch} cannot be read, so its rows do not count as landed: {reason}."

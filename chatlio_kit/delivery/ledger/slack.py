@@ -1,6 +1,6 @@
-"""The conversations of Slack exports that a destination has, so that later exports and captures find them.
+"""A destination's conversations from Slack exports, for comparison with later exports and captures.
 
-A row holds digests and Slack's ts, no names: a conversation's own id follows from its channel and anchor.
+A row holds digests and Slack's ts, but no names: a conversation's own id derives from its channel and anchor.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class SlackConversations:
         ]
 
     def from_other_files(self, name: str) -> int:
-        """Return how many transcripts of the destination were read from other files than this export."""
+        """Return the number of the destination's transcripts that were not read from this export."""
         return int(self._ledger.fetch_all(_FROM_OTHER_FILES, {"destination": self._id, "name": name})[0][0])
 
     def record(self, conversations: Sequence[Sent]) -> list[Sent]:
-        """Record conversations, and return those that are in the dataset under two ids.
+        """Record conversations, and return those that the dataset holds under two ids.
 
         They were sent under their own id before a webhook named them.
         """
@@ -91,7 +91,7 @@ def pair_notes(pairs: list[Sent], *, may_name: bool) -> list[str]:
 
     Args:
         pairs: The conversations.
-        may_name: Whether ids may be shown.
+        may_name: True if ids may be shown.
     """
     if not pairs:
         return []

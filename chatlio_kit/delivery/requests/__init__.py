@@ -1,1 +1,1 @@
-"""Event batches to acknowledged requests: wire records, packing, pacing, posting, responses."""
+"""From event batches to acknowledged requests: wire records, packing, pacing, posting, responses."""

@@ -16,7 +16,7 @@ MESSAGES_PER_SECOND_TO_PROFILE = 1_400
 REQUESTS_PER_SECOND = 1_000
 
 BURST = 0.01
-"""Seconds of pace that a pause may accumulate: so little that no second exceeds the published limit.
+"""Seconds of pace that a pause may accumulate: few enough that no second exceeds the published limit.
 
 Waiting workers draw tokens in advance, so a small burst costs no throughput.
 """
@@ -36,7 +36,7 @@ _BETWEEN_CUTS = 1.0
 
 
 def largest_request(messages_per_second: float) -> int:
-    """Return how many messages a request may hold at a pace."""
+    """Return the maximum number of messages in a request at a pace."""
     return max(1, int(messages_per_second * _REQUEST_SHARE))
 
 
@@ -85,7 +85,7 @@ class Pace:
         return min(1.0, self._share + (self._clock() - self._shared_at) * RECOVERY)
 
     def wait_for(self, messages: int) -> bool:
-        """Wait until a request with this many messages may be sent; return False when sending was stopped."""
+        """Wait until a request with this many messages may be sent; return False if sending was stopped."""
         with self._lock:
             now, share = self._clock(), self.share
             pause = max(
@@ -111,10 +111,10 @@ class Pace:
             self._stopped.wait(seconds)
 
     def stop(self) -> None:
-        """End all waits at once."""
+        """End all waits immediately."""
         self._stopped.set()
 
     @property
     def is_stopped(self) -> bool:
-        """Whether sending was stopped."""
+        """True if sending was stopped."""
         return self._stopped.is_set()

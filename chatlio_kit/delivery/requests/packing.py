@@ -37,7 +37,7 @@ class RequestBody:
         return b"".join((_HEAD, self.records.joined, _TAIL))
 
     def halves(self) -> tuple[RequestBody, RequestBody]:
-        """Split in two, for an answer that rejects the request as a whole."""
+        """Split in two, for an answer that rejects the whole request."""
         middle = len(self.records) // 2
         return RequestBody(self.records[:middle]), RequestBody(self.records[middle:])
 
@@ -56,7 +56,7 @@ def fitting(records: WireRecords, limit: int = LIMIT) -> NDArray[np.bool_]:
 
 
 def fits(record: WireRecord, limit: int = LIMIT) -> bool:
-    """Whether a request can hold a record."""
+    """Return whether a request can hold a record."""
     return len(record.body) + _ENVELOPE_BYTES <= limit
 
 
@@ -65,8 +65,8 @@ def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = N
 
     Args:
         records: The records to send.
-        limit: The most bytes of a request.
-        most: The most records of a request.
+        limit: Maximum number of bytes in a request.
+        most: Maximum number of records in a request.
     """
     buffered = records if isinstance(records, WireRecords) else WireRecords.of(records)
     start = 0

@@ -35,7 +35,7 @@ _TRANSIENT = frozenset({408, 425, 429})
 
 
 class NextAction(Enum):
-    """What to do with a request as a whole."""
+    """The next action for a whole request."""
 
     READ = "read the verdicts"
     RETRY = "send again"
@@ -46,7 +46,7 @@ class NextAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The answer to one request; status 0 when there was none."""
+    """The answer to one request; status 0 if there was none."""
 
     status: int
     body: bytes = b""
@@ -60,7 +60,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the platform refused a record."""
+    """The platform's refusal of a record, with the reason."""
 
     reason: str
     answer: str
@@ -70,8 +70,8 @@ class Refusal:
 class RecordVerdicts:
     """The fate of each record of a request, by its index.
 
-    ``unknown`` has to be sent again; ``transient``, a part of it, was refused for now and so was not
-    accepted.
+    ``unknown`` records have to be sent again; ``transient`` ones among them were refused for now, so they
+    were not accepted.
     """
 
     delivered: dict[int, str] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class RecordVerdicts:
 
 
 def next_action(answer: Response) -> NextAction:
-    """Classify an answer by its status, and by its body only where the status is not enough."""
+    """Classify an answer by its status, and by its body only if the status is not enough."""
     if answer.status in (200, 207):
         return NextAction.READ
     if answer.status == 404 or b"Inlet does not exist" in answer.body:
@@ -125,7 +125,7 @@ def read_verdicts(answer: Response, count: int) -> RecordVerdicts:
 
 
 def requires_envelopes(answer: Response) -> bool:
-    """Whether the batch endpoint refused every record because it accepts no raw ones."""
+    """Return whether the batch endpoint refused every record because it accepts no raw ones."""
     if answer.status != 207 or _ENVELOPE_REQUIRED not in answer.body:
         return False
     elements = (_parse_object(answer.body) or {}).get("responses")
@@ -140,7 +140,7 @@ def requires_envelopes(answer: Response) -> bool:
 
 
 def refusal_of(answer: Response) -> Refusal:
-    """Return why a request with a single record was refused."""
+    """Return the refusal of a request with a single record."""
     reason = "too_large" if answer.status == 413 else f"refused_{answer.status}"
     return Refusal(reason, answer.text)
 
@@ -154,7 +154,7 @@ def _parse_object(body: bytes) -> dict[str, Any] | None:
 
 
 def _all_delivered(elements: list[Any], count: int) -> list[str] | None:
-    """Return the transaction ids when every record has one and nothing else, which is the usual case."""
+    """Return the transaction ids if every record has one and nothing else, which is the usual case."""
     if len(elements) != count:
         return None
     transactions = [

@@ -27,24 +27,24 @@ from chatlio_kit.delivery.requests.responses import (
 from chatlio_kit.errors import Unreachable
 
 WORKERS = 16
-"""Requests under way at once; as many again are packed in advance."""
+"""Maximum number of concurrent requests; the same number is packed in advance."""
 SINGLE_WORKERS = 32
-"""The same where a request holds one record, because latency then limits the rate."""
+"""The same for requests with one record, because latency then limits the rate."""
 MAX_TRIES = 12
-"""Consecutive tries without a verdict, some minutes in total; then the records stay pending."""
+"""Consecutive attempts without a verdict, a few minutes in total; then the records stay pending."""
 MAX_THROTTLED = 60
-"""Consecutive throttling answers, counted apart because they show that the platform is alive."""
+"""Consecutive throttling answers, counted separately because they show that the platform is alive."""
 INLET_PATIENCE = 600.0
 """Seconds that a new inlet may be unknown before sending stops."""
 PATIENCE = 600.0
 """Seconds without any verdict, over all requests, after which the platform counts as down."""
 LEAST_TRIES = 5
-"""The least number of tries before the platform counts as down."""
+"""Minimum number of attempts before the platform counts as down."""
 BACK_OFF = frozenset({429, 503})
 
 SINGLE_POSTS = (
-    "The batch path took no raw record (it asks for the 'header' field), so records were posted one by one; "
-    "that is slower, at most 1,000 a second."
+    "The batch path accepted no raw records (it asks for the 'header' field), so records were posted one by "
+    "one; that is slower, at most 1,000 a second."
 )
 
 
@@ -53,14 +53,14 @@ class Outcome:
     """The result of sending one request body's records.
 
     Attributes:
-        delivered: What the platform accepted, request by request.
-        refused: What it refused for good.
+        delivered: Records that the platform accepted, request by request.
+        refused: Records that it refused for good.
         pending: The ledger rows of records whose requests brought no verdict.
         singles: Records that have to be posted one by one.
-        requests: Requests posted, ``retries`` of them again.
+        requests: Requests posted, including ``retries``.
         unanswered: Records in requests whose answer was lost or incomplete: the lake may hold them twice.
-        throttled: How many answers were 429 or 503.
-        stopped_by: Why sending ends, if it does.
+        throttled: Number of answers 429 or 503.
+        stopped_by: Reason for ending, if sending ends.
     """
 
     delivered: list[Delivered] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Outcome:
 
     @property
     def settled(self) -> int:
-        """How many records have a verdict."""
+        """Number of records with a verdict."""
         return sum(len(request.transactions) for request in self.delivered) + len(self.refused)
 
 
@@ -110,11 +110,11 @@ class Sender:
 
     Args:
         pace: The rate limiter.
-        record: Records an outcome; called in the worker that has it, at once.
+        record: Records an outcome; called immediately, in the worker thread that has it.
         patience: Seconds without any verdict after which sending ends.
 
     Attributes:
-        is_single: Whether the batch endpoint refuses raw records, so that they are posted one by one.
+        is_single: True if the batch endpoint refuses raw records, so that they are posted one by one.
     """
 
     def __init__(self, pace: Pace, record: Callable[[Outcome], None], patience: float = PATIENCE) -> None:
@@ -153,7 +153,7 @@ class Sender:
         self._drain(1)
 
     def _drain(self, limit: int) -> None:
-        """Send what is waiting, until fewer bodies than ``limit`` are under way."""
+        """Send waiting bodies until fewer than ``limit`` are under way."""
         while self._waiting or len(self._under_way) >= limit:
             while self._waiting and len(self._under_way) < self._workers * 2:
                 inlet, body = self._waiting.popleft()
@@ -165,7 +165,7 @@ class Sender:
                 self._wait_for_one()
 
     def _wait_for_one(self) -> None:
-        """Wait for a body under way, and queue what has to be posted one by one."""
+        """Wait for a body under way, and queue records that have to be posted one by one."""
         done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
         for future in done:
             self._waiting.extend(future.result())
@@ -246,7 +246,7 @@ class Sender:
         return outcome
 
     def _is_out_of_patience(self) -> bool:
-        """Note that a request brought no verdict, and return whether none came for too long."""
+        """Record a request without a verdict, and return whether patience is exhausted."""
         now = time.monotonic()
         if self._silent_since is None:
             self._silent_since, self._silent_answers = now, 0
@@ -289,7 +289,7 @@ class Sender:
 
 
 def refuse(body: RequestBody, index: int, request: int | None, refusal: Refusal) -> Refused:
-    """Return one record as a dead letter; its body is kept, so that it can be sent again."""
+    """Return a record as a dead letter, with its body for sending it again."""
     record = body.records[index]
     letter = DeadLetter(record.event_id, refusal.reason, refusal.answer, record.body)
     return Refused(int(body.records.rows[index]), request, letter)

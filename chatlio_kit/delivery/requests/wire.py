@@ -23,19 +23,19 @@ from chatlio_kit.chatlio.identities import IDENTITIES_KEY, IdentityColumn
 
 _TEXT = pa.large_string()
 _FIRST_UNESCAPED, _QUOTE, _BACKSLASH = 0x20, 0x22, 0x5C
-"""JSON escapes characters below a blank, the quote and the backslash."""
+"""JSON escapes characters below a space, the quote and the backslash."""
 
 
 @dataclass(frozen=True, slots=True)
 class WireRecord:
-    """One event as it is sent."""
+    """One event in wire form."""
 
     event_id: str
     body: bytes
 
 
 class WireRecords(Sequence[WireRecord]):
-    """Events as they are sent, in their order. A slice shares their buffer.
+    """Events in wire form, in order. A slice shares their buffer.
 
     Args:
         ids: Event ids.
@@ -50,7 +50,7 @@ class WireRecords(Sequence[WireRecord]):
         _, ends, text = bodies.buffers()
         self._text = memoryview(text or b"")
         self.ends = np.frombuffer(ends or bytes(8), dtype=np.int64)[bodies.offset :][: len(bodies) + 1]
-        """Where each begins in the buffer, and where the last one ends: one more than records."""
+        """The start of each record in the buffer, and the end of the last: one more than records."""
 
     @classmethod
     def of(cls, records: Iterable[WireRecord], rows: Iterable[int] | None = None) -> WireRecords:
@@ -66,7 +66,7 @@ class WireRecords(Sequence[WireRecord]):
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Their ledger rows; their indexes where they were not inserted."""
+        """Their ledger rows; their indexes if they were not inserted."""
         return np.arange(len(self)) if self._rows is None else self._rows
 
     def __len__(self) -> int:
@@ -127,7 +127,7 @@ def wire_records(
 
 
 def _nested(messages: pd.DataFrame, event_ids: pa.Array) -> list[pa.Array]:
-    """Return the member with an event's messages, null where it has none; empty when no event has any."""
+    """Return the member with an event's messages, null if it has none; empty if no event has any."""
     messages, counts = grouped_messages(messages, event_ids)
     if not len(messages):
         return []
@@ -139,7 +139,7 @@ def _nested(messages: pd.DataFrame, event_ids: pa.Array) -> list[pa.Array]:
 
 
 def grouped_messages(messages: pd.DataFrame, event_ids: pa.Array) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Return the messages of these events in the events' order, and how many each event has."""
+    """Return the messages of these events in the events' order, and the number for each event."""
     owners = pc.index_in(as_array(messages["event_id"]), value_set=event_ids)
     has_owner = owners.is_valid().to_numpy(zero_copy_only=False)
     indexes = np.asarray(owners.drop_null(), dtype=np.int64)
@@ -150,7 +150,7 @@ def grouped_messages(messages: pd.DataFrame, event_ids: pa.Array) -> tuple[pd.Da
 
 
 def primary_flags(columns: Sequence[IdentityColumn]) -> list[NDArray[np.bool_]]:
-    """Return for each namespace which events have their primary id there: at most one each."""
+    """Return, by namespace, a mask of events with their primary id there; each event has at most one."""
     is_without = np.ones(len(columns[0].ids), dtype=np.bool_)  # events without a primary id so far
     flags = []
     for column in columns:
@@ -160,7 +160,7 @@ def primary_flags(columns: Sequence[IdentityColumn]) -> list[NDArray[np.bool_]]:
 
 
 def _identity_map(columns: Sequence[IdentityColumn]) -> list[pa.Array]:
-    """Return the member ``identityMap``, null where an event has no id; exactly one id of each is primary."""
+    """Return the member ``identityMap``, null without an id; exactly one id of each event is primary."""
     if not columns:
         return []
     parts = []
@@ -177,13 +177,13 @@ def _identity_map(columns: Sequence[IdentityColumn]) -> list[pa.Array]:
 
 
 def _objects(members: Sequence[pa.Array | pa.Scalar], end: str = "}") -> pa.Array:
-    """Join members, each with a leading comma, to one object a row."""
+    """Join members, each with a leading comma, into one object per row."""
     joined = pc.binary_join_element_wise(*members, _text(end), _text(""), null_handling="skip")
     return pc.binary_replace_slice(joined, start=0, stop=1, replacement="{")
 
 
 def _members(column: pd.Series[Any], field: Field) -> list[pa.Array | pa.Scalar]:
-    """Return a column as ``,"name":value``, null where a value is missing; empty when all are missing.
+    """Return a column as ``,"name":value``, null where a value is missing; empty if all are missing.
 
     A column without missing values is returned in parts, which saves a copy.
     """
@@ -209,7 +209,7 @@ def _literals(values: pa.Array, dtype: Dtype) -> tuple[pa.Array, str]:
 
 
 def time_texts(column: pd.Series[Any]) -> list[str | None]:
-    """Return times as they are sent."""
+    """Return times in wire form."""
     texts: list[str | None] = _time_texts(as_array(column)).to_pylist()
     return texts
 
@@ -222,7 +222,7 @@ def _time_texts(values: pa.Array) -> pa.Array:
 
 
 def _escaped(texts: pa.Array) -> pa.Array:
-    """Escape texts for JSON; most columns need no escape, and the check is fast."""
+    """Escape strings for JSON; most columns need no escape, and the check is fast."""
     _, offsets, text = texts.buffers()
     if text is None:
         return texts

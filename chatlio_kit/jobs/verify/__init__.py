@@ -1,4 +1,4 @@
-"""Compare a development sandbox with what the client relies on, and record what it answers."""
+"""Check the client's assumptions in a development sandbox, and record its answers."""
 
 from chatlio_kit.jobs.verify.cases import CASES, Case
 from chatlio_kit.jobs.verify.outcome import Difference, Walk

@@ -40,7 +40,7 @@ class Walk(SheetDisplay):
         differences: Answers that differ from what the cases rely on.
         not_walked: The cases without a usable answer, with reasons.
         left: Objects that could not be removed, with reasons.
-        is_interrupted: Whether the walk was interrupted.
+        is_interrupted: True if the walk was interrupted.
         recording: The file with the answers, if one was written.
         expected: The shape of each case's answer, with the ids of this walk.
         ids: The ids of the walk by their words; some are secrets.

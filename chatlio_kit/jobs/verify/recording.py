@@ -26,7 +26,7 @@ from chatlio_kit.private_files import new_file
 from chatlio_kit.settings import Settings
 
 CASE_HEADER = "x-conformance-case"
-"""Names the case of a recorded request; it is never sent."""
+"""The header that names the case of a recorded request; it is never sent."""
 HOST = "https://sandbox.example"
 _FORM = "a form with the credential"
 _LONGEST_TEXT = 300
@@ -46,7 +46,7 @@ _MEMBER = re.compile(r"[@$A-Za-z_{][\w:.{}-]*")
 
 
 class Recorder:
-    """Keeps the last answer to each case of a walk, as it was on the wire.
+    """A recorder of the last answer to each case of a walk, unchanged.
 
     Args:
         path: The recording's file.
@@ -135,7 +135,7 @@ class Recorder:
 
 
 class _Scrubber:
-    """Removes the owner's data from strings: ids of the walk become words in braces, others zeros."""
+    """A scrubber of the owner's data in strings: ids of the walk become words in braces, others zeros."""
 
     def __init__(self, walk: Walk, settings: Settings) -> None:
         own = {**walk.ids, "client": settings.client_id, "secret": settings.client_secret.reveal()}
@@ -153,7 +153,7 @@ class _Scrubber:
         return _IDS.sub(lambda found: re.sub("[0-9a-zA-Z]", "0", found[0]), text)[:_LONGEST_TEXT]
 
     def interaction(self, case: Case, wanted: Any, request: Any, answer: Any) -> tuple[Any, dict[str, Any]]:
-        """Return a request and its answer as they may be sent on."""
+        """Return a request and its answer in a form that may be shared."""
         headers = {name: self.text(str(value)) for name, value in self._headers(request.headers)}
         parts = urlsplit(request.uri)
         query = "&".join(f"{name}={self.text(value)}" for name, value in parse_qsl(parts.query))
@@ -187,7 +187,7 @@ class _Scrubber:
         return orjson.dumps(self._kept(body, wanted, "", given))
 
     def _said(self, node: Any, key: str = "") -> Any:
-        """Return a refusal with its explaining texts, and the types of others, such as request ids."""
+        """Return a refusal with its explanations, and the types of other values, such as request ids."""
         if isinstance(node, dict):
             return {self._key(name): self._said(value, name) for name, value in node.items()}
         if isinstance(node, list):
@@ -195,7 +195,7 @@ class _Scrubber:
         return node if not isinstance(node, str) else self.text(node) if key in _SAYS else "text"
 
     def _texts(self, node: Any) -> Any:
-        """Return data with every text scrubbed."""
+        """Return data with every string scrubbed."""
         if isinstance(node, dict):
             return {self.text(key): self._texts(value) for key, value in node.items()}
         if isinstance(node, list):

@@ -27,7 +27,7 @@ from chatlio_kit.jobs.verify.shapes import misfits
 from chatlio_kit.settings import sealed
 
 GUARD_SECONDS = 300.0
-"""How long a new dataflow may still drop records (HTTP API source: wait for at least 5 minutes)."""
+"""Seconds in which a new dataflow may still drop records (HTTP API source: wait for at least 5 minutes)."""
 _MOST_FAILURES = 3
 _FAILED = frozenset({"failed", "failure", "aborted", "abandoned"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0
@@ -50,7 +50,7 @@ def verify_sandbox(
         cases: The cases; each needs only objects of earlier ones.
         wait: Seconds to wait until a dataflow is ready and records have landed.
         record: The file for the scrubbed answers; it needs the extra ``verify``.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         ProductionSandbox: The sandbox is not of the type development; no option changes that.
@@ -96,7 +96,7 @@ def _require_development(platform: Platform) -> None:
 
 
 class _Walker:
-    """Makes the calls of cases, keeps the ids in their answers, and removes created objects."""
+    """A walk that makes the calls of cases, stores the ids in their answers, and removes created objects."""
 
     def __init__(
         self, platform: Platform, wait: float, asking: Callable[[Case | None], None] = lambda _: None
@@ -144,7 +144,7 @@ class _Walker:
             self._walk.not_walked[case.name] = f"it follows {case.after!r}, which was not walked"
             return
         if self._failures == _MOST_FAILURES:
-            self._walk.not_walked[case.name] = "the platform had stopped answering"
+            self._walk.not_walked[case.name] = "the platform stopped answering"
             return
         if case.name == "post raw records" and not self._platform.settings.is_local:
             self._platform.sleep(max(0.0, min(GUARD_SECONDS, self._deadline - time.monotonic())))
@@ -158,7 +158,7 @@ class _Walker:
         self._failures = 0
         if found and _is_plain_delay(case, reply):
             what = "the dataflow was not ready" if case.awaits == "ready" else "nothing had landed"
-            self._walk.not_walked[case.name] = f"{what} when the waiting ended; --wait sets how long that is"
+            self._walk.not_walked[case.name] = f"{what} when the wait was over; --wait sets its length"
             return
         self._walk.walked.append(case.name)
         if found:
@@ -309,7 +309,7 @@ def _names_in(node: Any) -> Iterator[str]:
 
 
 def _is_plain_delay(case: Case, reply: Reply) -> bool:
-    """Whether an awaited answer may still come: there is no batch yet, or a state has not changed yet."""
+    """Return whether an awaited answer may still come: no batch exists yet, or no state has changed yet."""
     body = _json(reply)
     if case.awaits is None or reply.status_code not in case.status:
         return False

@@ -1,1 +1,1 @@
-"""Batch ingestion: batches of uploaded files, and how their rows land."""
+"""Batch ingestion: batches of uploaded files, and the landing of their rows."""

@@ -1,6 +1,6 @@
 """Checks and type conversions of batch ingestion.
 
-It checks type, enum, range and presence, but neither pattern nor format. Source: Batch ingestion guide,
+It checks type, enum, range and presence, but not pattern or format. Source: Batch ingestion guide,
 "Types"; Data ingestion quality overview.
 """
 
@@ -24,7 +24,7 @@ CONVERSIONS: Mapping[str, frozenset[str]] = {
     "map": frozenset({"object", "map"}),
     **{name: frozenset({name}) for name in (*MOMENTS, "boolean", "array")},
 }
-"""The types of fields that a value of a type is converted to."""
+"""The types of fields to which a value of a type can be converted."""
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
@@ -34,7 +34,7 @@ _INBOUND = {
 
 
 class TypeCompatibilityException(Exception):
-    """A field whose values cannot be converted: the batch fails."""
+    """An error for a field whose values cannot be converted: the batch fails."""
 
     def __init__(self, path: str, inbound: str, target: str) -> None:
         super().__init__(f"The field {path or 'of the row'} cannot be converted from {inbound} to {target}")
@@ -51,7 +51,7 @@ def type_of(node: Json) -> str:
 
 
 def batch_schema(node: Json, *, nullable: bool = False) -> Json:
-    """Return the schema of a row of a batch: nulls count as absent, and times are texts or milliseconds."""
+    """Return the schema of a batch's row: nulls count as absent, and times are strings or milliseconds."""
     checked = {key: value for key, value in node.items() if key not in ("pattern", "format")}
     types = [node["type"]] if "type" in node else []
     if type_of(node) in MOMENTS:
@@ -79,7 +79,7 @@ def converted(value: Any, node: Json, path: str = "") -> Any:
     """Return a value converted to its field's type if possible, else unchanged.
 
     Raises:
-        TypeCompatibilityException: No value of its type is converted to the field's type.
+        TypeCompatibilityException: Values of its type are never converted to the field's type.
     """
     target = type_of(node)
     if value is None or target not in CONVERSIONS:

@@ -1,4 +1,4 @@
-"""Promotion, on the lake's thread: a completed batch is loaded, staging, staged, then success or failed.
+"""Promotion on the lake's thread: a completed batch is loaded, staging, staged, then success or failed.
 
 Rows are processed in chunks, between streamed messages. The parts are written before the transaction that
 records them; after a kill the batch is processed again from its uploaded files.
@@ -47,7 +47,7 @@ _UNDIAGNOSED = (
 
 
 class BatchFailure(Exception):
-    """Why a batch fails as a whole."""
+    """An error that makes a whole batch fail."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -64,14 +64,14 @@ class _Counts:
 
 
 class Promotion:
-    """Moves completed batches on, one after another."""
+    """Promoter of completed batches, one after another."""
 
     def __init__(self) -> None:
         self._work: Iterator[None] | None = None
         self._attempts: Counter[str] = Counter()
 
     def step(self, context: Context) -> float | None:
-        """Do due work; return the seconds until the next, None if nothing waits."""
+        """Do the work that is due; return the seconds until the next, None if nothing is waiting."""
         delay = round(context.options.processing_delay * 1000)
         reverting = revert_due(context)
         waits = [] if reverting is None else [reverting]
@@ -107,7 +107,7 @@ class Promotion:
 
 
 def revert_due(context: Context) -> float | None:
-    """Revert requested batches after the delay; return the seconds until the next is due."""
+    """Revert batches after the delay, as requested; return the seconds until the next is due."""
     store, waits = context.store, []
     for asked in store.all("revert"):
         left = asked["asked"] + round(context.options.processing_delay * 1000) - now_ms()
@@ -130,7 +130,7 @@ def _stage(context: Context, batch_id: str, _batch: Json) -> None:
 
 
 def _activate(context: Context, batch_id: str, batch: Json) -> None:
-    """Make a staged batch visible, and the batches that it replaces inactive."""
+    """Make a staged batch visible, and deactivate the batches that it replaces."""
     store = context.store
     with store.transaction():
         update_batch(store, batch_id, status="success", completed=now_ms())
@@ -146,7 +146,7 @@ def _landing(context: Context, batch_id: str, batch: Json) -> Iterator[None]:
     uploads = Uploads(store, batch_id)
     files = uploads.all()
     counts, writer = _Counts(), PartWriter(store.lake, batch_id)
-    remove_files(store.lake, batch_id)  # those of an earlier attempt
+    remove_files(store.lake, batch_id)  # from an earlier attempt
     spool = uploads.folder / "failed"
     errors: list[Json] = []
     try:
@@ -199,7 +199,7 @@ def _schema_of(context: Context, batch: Json) -> Json:
     dataset = context.store.get("dataset", batch["relatedObjects"][0]["id"])
     json_schema = composed_schema(context, dataset["schemaRef"]["id"]) if dataset else None
     if json_schema is None:
-        raise BatchFailure("INGEST-1401-400", "The dataset of the batch does not exist any more")
+        raise BatchFailure("INGEST-1401-400", "The dataset of the batch no longer exists")
     return json_schema
 
 
@@ -239,7 +239,7 @@ def _land(uploads: Uploads, batch: Json, json_schema: Json, sink: _Sink) -> Iter
 
 
 class _RowLanding:
-    """Checks rows, converts those that need it, and hands them on."""
+    """Checks rows, converts them if necessary, and passes them on."""
 
     def __init__(self, json_schema: Json, sink: _Sink) -> None:
         self._json_schema = json_schema
@@ -248,7 +248,7 @@ class _RowLanding:
         self._sink = sink
 
     def land(self, chunk: list[Row]) -> None:
-        """Land a chunk; every row becomes a row of the dataset or a failure."""
+        """Land a chunk: each row becomes a row of the dataset or a failure."""
         self._sink.counts.rows += len(chunk)
         good: list[Json] = []
         for row, text in chunk:
@@ -258,7 +258,7 @@ class _RowLanding:
         self._write(good)
 
     def _fitting(self, row: Json | None, text: bytes) -> Json | None:
-        """Return a row that fits the schema, converted if need be; None for one that fails."""
+        """Return a row that fits the schema, converted if necessary; None if it fails."""
         if row is None:
             self._fail(text, PARSING_ERRORS, [(CORRUPT, _UNREADABLE)])
             return None

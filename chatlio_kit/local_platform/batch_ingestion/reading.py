@@ -1,4 +1,4 @@
-"""The rows of an uploaded file: JSON lines, a JSON array, or Parquet whose columns fit the schema.
+"""Rows of an uploaded file: JSON lines, a JSON array, or Parquet whose columns fit the schema.
 
 Source: Batch ingestion troubleshooting guide; Field constraints, "Parquet"; ETL guide, "Transformations".
 """
@@ -20,7 +20,7 @@ from ..store import Json
 from .conversion import CONVERSIONS, TypeCompatibilityException, type_of
 
 Row = tuple[Json | None, bytes]
-"""A row, None for one that cannot be parsed; and its text, empty in Parquet."""
+"""A row, None if it cannot be parsed; and its text, empty in Parquet."""
 
 LONGEST_ROW = 16_000_000
 _PARQUET_ROWS = 1_000
@@ -35,17 +35,17 @@ _BY_CONVERTED = {
 
 
 class UnreadableFile(Exception):
-    """A file that holds no rows of its format."""
+    """An error for a file that is not in its format."""
 
 
 def rows_of(path: Path, input_format: Json, json_schema: Json, first: Path) -> Iterator[Row]:
-    """Return the rows of a file of a batch; an empty one has none.
+    """Yield the rows of a batch's file; an empty file has none.
 
     Args:
         path: The file.
         input_format: The format that the batch was created with.
         json_schema: The schema that columns must fit.
-        first: The batch's first file, which must have the same columns.
+        first: The batch's first file; all files must have its columns.
 
     Raises:
         UnreadableFile: It has another format; the iterator raises it.
@@ -69,14 +69,14 @@ def _line_rows(path: Path) -> Iterator[Row]:
 
 
 class _Text:
-    """A text file, read up to the end of its next value."""
+    """A text file that is read value by value."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._text, self._at = "", 0
 
     def next(self) -> str:
-        """Return the next character other than whitespace without passing it; an empty string at the end."""
+        """Return the next character other than whitespace without consuming it; "" at the end."""
         while True:
             self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text):
@@ -85,11 +85,11 @@ class _Text:
                 return ""
 
     def step(self) -> None:
-        """Go past the next character."""
+        """Consume the next character."""
         self._at += 1
 
     def value(self) -> str | None:
-        """Return the text of the next JSON value; None when there is none."""
+        """Return the text of the next JSON value; None at the end."""
         while True:
             try:
                 end = _DECODER.raw_decode(self._text, self._at)[1]
@@ -102,7 +102,7 @@ class _Text:
                 return None
 
     def _grow(self) -> bool:
-        # The text doubles, so that a long value is not read again and again.
+        # The buffer doubles, so that a long value is not parsed repeatedly.
         more = self._file.read(max(_READ, len(self._text) - self._at))
         self._text, self._at = self._text[self._at :] + more, 0
         return bool(more)
@@ -113,12 +113,12 @@ def _array_rows(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8") as file:
             text = _Text(file)
             if text.next() != "[":
-                raise UnreadableFile("The file is no JSON array")
+                raise UnreadableFile("The file is not a JSON array")
             text.step()
             while text.next() != "]":
                 element = text.value()
                 if element is None or text.next() not in (",", "]"):
-                    raise UnreadableFile("The JSON array breaks off")
+                    raise UnreadableFile("The JSON array is incomplete")
                 if text.next() == ",":
                     text.step()
                 yield _parsed(element.encode()), element.encode()
@@ -139,7 +139,7 @@ def _parquet_rows(path: Path, json_schema: Json, first: Path) -> Iterator[Row]:
     try:
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ)
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableFile("The file is no Parquet") from error
+        raise UnreadableFile("The file is not Parquet") from error
     with file:
         for number in range(len(file.schema)):
             _check_column(file.schema.column(number), json_schema)
@@ -156,13 +156,13 @@ def _parquet_rows(path: Path, json_schema: Json, first: Path) -> Iterator[Row]:
 
 
 def _check_column(column: Any, json_schema: Json) -> None:
-    """Refuse a leaf column whose path or type is not that of a field in the schema."""
+    """Refuse a leaf column that matches no field in the schema by path and type."""
     steps, node, path = column.path.split("."), json_schema, ""
     while steps:
         target, name = type_of(node), steps.pop(0)
         if target == "array":
             if [name, *steps[:1]] != ["list", "element"]:
-                raise TypeCompatibilityException(path, "another form of Parquet", "a list of element")
+                raise TypeCompatibilityException(path, "a different form of Parquet", "a list of element")
             steps.pop(0)
             node = node.get("items", {})
         elif target == "map" and name == "key_value":
@@ -181,7 +181,7 @@ def _check_column(column: Any, json_schema: Json) -> None:
 
 
 def _inbound(column: Any) -> str:
-    """Return the XDM type of a leaf column, or how Parquet names a type that has none."""
+    """Return the XDM type of a leaf column, or Parquet's name of a type that has none."""
     logical, converted = column.logical_type, column.converted_type
     if converted != "NONE":
         return _BY_CONVERTED.get(converted, str(converted))

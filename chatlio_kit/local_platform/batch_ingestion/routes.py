@@ -54,7 +54,7 @@ class BatchIngestion(Service):
 
     @route("POST", f"{BASE}/batches")
     async def create(self, request: web.Request) -> web.Response:
-        """Create a batch of a dataset; it is ``loading`` until it is completed."""
+        """Create a batch for a dataset; it is ``loading`` until it is completed."""
         if not self._created.takes(1):
             raise problems.generic(429, "Too many requests", "Too many batches within a minute")
         body = await self.json_object(request)
@@ -86,10 +86,10 @@ class BatchIngestion(Service):
 
     @route("PUT", FILE)
     async def upload(self, request: web.Request) -> web.Response:
-        """Take a file as a whole; one of the same path is replaced."""
+        """Accept a whole file, and replace one with the same path."""
         uploads, path = self._loading(request)
         is_new = uploads.get(path) is None
-        # The batch may have been completed meanwhile, and then keeps the file it had.
+        # If the batch was completed meanwhile, it keeps its earlier file.
         place, still_loading = uploads.place(path), lambda _: self._loading(request)
         size = await self._receive(request, uploads, place, LARGEST_FILE, still_loading)
         uploads.put(path, size)
@@ -97,7 +97,7 @@ class BatchIngestion(Service):
 
     @route("PATCH", FILE)
     async def upload_chunk(self, request: web.Request) -> web.Response:
-        """Take a chunk of a large file that was initialized."""
+        """Accept a chunk of an initialized large file."""
         uploads, path = self._loading(request)
         self._unfinished(uploads, path)
         span = _RANGE.fullmatch(request.headers.get("Content-Range", ""))
@@ -108,7 +108,7 @@ class BatchIngestion(Service):
         def check(size: int) -> None:
             self._unfinished(*self._loading(request))
             if size != chunk[1] - chunk[0] + 1:
-                detail = f"Content-Range names another length than the {size} bytes sent"
+                detail = f"Content-Range does not match the {size} bytes sent"
                 raise problems.bad_request(detail)
 
         await self._receive(request, uploads, uploads.place(path, chunk), LARGEST_CHUNK, check)
@@ -147,7 +147,7 @@ class BatchIngestion(Service):
 
     @route("GET", f"{BASE}/batches/{{id}}/datasets/{{dataset}}/preview")
     async def preview(self, request: web.Request) -> web.Response:
-        """Return the first rows of the upload, by the paths of their values."""
+        """Return the first rows of the upload, with their values by path."""
         batch_id, batch = self._of_dataset(request)
         form = {**batch["inputFormat"], "format": request.query.get("format", "").lower()}
         count = whole_number(request.query.get("nrow", "0"))
@@ -207,7 +207,7 @@ class BatchIngestion(Service):
             revert_due(self._context)
 
     def _checked(self, body: Json) -> tuple[str, Json]:
-        """Return dataset and format of a batch to create."""
+        """Return dataset and format of a new batch."""
         unknown = sorted(body.keys() - _FIELDS)
         if unknown:
             raise problems.bad_request(f"The field {unknown[0]} is not known")
@@ -226,7 +226,7 @@ class BatchIngestion(Service):
             raise problems.bad_request("isMultiLineJson is true or false, and for JSON alone")
         tags = body.get("tags", {})
         if not isinstance(tags, dict) or not all(_are_texts(values) for values in tags.values()):
-            raise problems.bad_request("tags must be an object of arrays of texts")
+            raise problems.bad_request("tags must be an object of arrays of strings")
         percent = body.get("partialIngestionPercent", 1)
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
             raise problems.bad_request("partialIngestionPercent must be more than 0 and at most 100")
@@ -235,9 +235,9 @@ class BatchIngestion(Service):
         return dataset_id, {**input_format, "format": name}
 
     def _external_id(self, wanted: Any) -> str:
-        """Return the external id of a new batch, unless a batch of the organisation has or had it."""
+        """Return the external id of a new batch; refuse one that the organisation has used before."""
         if not isinstance(wanted, str) or not wanted.strip():
-            raise problems.bad_request("externalId must be a text")
+            raise problems.bad_request("externalId must be a string")
         if self._context.store.batches(BatchFilter(external_id=wanted), 1, 0):
             raise problems.bad_request(f"A batch with the externalId {wanted} exists already")
         return wanted
@@ -272,7 +272,7 @@ class BatchIngestion(Service):
         return batch_id, batch
 
     def _uploads(self, request: web.Request) -> tuple[Uploads, str]:
-        """Return the batch's files, and the path of the one that is meant."""
+        """Return the batch's files, and the path of the requested one."""
         batch_id, _ = self._of_dataset(request)
         path = request.match_info["path"]
         if any(step.strip() in ("", ".", "..") for step in path.split("/")):
@@ -303,10 +303,10 @@ class BatchIngestion(Service):
         return size
 
     async def _pieces(self, request: web.Request) -> AsyncIterator[bytes]:
-        """Yield a body as it arrives.
+        """Yield the pieces of a body as they arrive.
 
         Raises:
-            ApiError: Nothing arrives for as long as a whole body of the other calls may take.
+            ApiError: Nothing arrives within the time that other calls allow for a whole body.
         """
         seconds = self._context.options.body_seconds
         while True:
@@ -327,7 +327,7 @@ def _first_rows(places: list[Path], form: Json, json_schema: Json, count: int) -
 
 
 def _values(row: Json, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the values of a row as texts, by their paths."""
+    """Yield the values of a row as strings, by path."""
     for name, value in row.items():
         if isinstance(value, dict):
             yield from _values(value, f"{path}{name}/")
@@ -336,7 +336,7 @@ def _values(row: Json, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _ingestion_tags(body: Json) -> Json:
-    """Return the tags under which Catalog shows how errors are dealt with; their values are no arrays."""
+    """Return the tags under which Catalog shows the handling of errors; their values are not arrays."""
     names = {
         "enableErrorDiagnostics": "acp_enableErrorDiagnostics",
         "partialIngestionPercent": "acp_partialIngestionPercent",

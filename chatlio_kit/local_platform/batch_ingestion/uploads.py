@@ -1,6 +1,6 @@
-"""The uploaded files of a batch: on disk as a whole or not at all, and listed in the store.
+"""The uploaded files of a batch: written whole or not at all, and listed in the store.
 
-A file's place on disk is named by digests: the sender chooses its path.
+Names on disk are digests, because senders choose the paths.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Uploads:
 
     @property
     def folder(self) -> Path:
-        """Where they are, until the batch has landed."""
+        """Their folder, until the batch has landed."""
         return self.store.folder / UPLOADS / sha256(self.batch_id.encode()).hexdigest()[:32]
 
     @property
@@ -49,20 +49,20 @@ class Uploads:
         return self.store.get(self._kind, path)
 
     def put(self, path: str, size: int | None, chunks: list[tuple[int, int]] | None = None) -> None:
-        """Keep the entry of a file; one without a size is not complete."""
+        """Store the entry of a file; without a size, it is incomplete."""
         self.store.put(self._kind, path, {"path": path, "size": size, "chunks": chunks or []})
 
     def place(self, path: str, chunk: tuple[int, int] | None = None) -> Path:
-        """Return where the content of a file is, or one of its chunks."""
+        """Return the location of a file's content, or of one of its chunks."""
         name = sha256(path.encode()).hexdigest()
         return self.folder / (name if chunk is None else f"{name}.{chunk[0]}-{chunk[1]}")
 
     async def receive(
         self, place: Path, content: AsyncIterator[bytes], limit: int, check: Callable[[int], object]
     ) -> int | None:
-        """Write what arrives; return its bytes, None when they exceed the limit.
+        """Write what arrives; return the number of bytes, or None if they exceed the limit.
 
-        The check of the bytes' number comes last; what it refuses replaces nothing.
+        The number of bytes is checked last, and a refused upload replaces nothing.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self.folder / f"{secrets.token_hex(16)}.unfinished"
@@ -86,7 +86,7 @@ class Uploads:
         return size
 
     def stitch(self, path: str, chunks: list[tuple[int, int]]) -> int | None:
-        """Join the chunks of a file; return its bytes, None when chunks overlap or are missing."""
+        """Join the chunks of a file; return the number of bytes, or None if chunks overlap or are missing."""
         ordered = sorted(chunks)
         if not ordered or ordered[0][0] != 0 or not all(self.place(path, each).exists() for each in ordered):
             return None
@@ -110,7 +110,7 @@ class Uploads:
 
 
 def remove_leftovers(store: Store) -> None:
-    """Remove what a kill left: unfinished uploads, and those of batches that take and read none any more."""
+    """Remove leftovers of a kill: unfinished uploads, and uploads to batches that no longer need them."""
     folders = {
         Uploads(store, batch_id).folder for status in OPEN for batch_id in store.batch_ids(status=status)
     }
@@ -122,7 +122,7 @@ def remove_leftovers(store: Store) -> None:
 
 
 def merged(chunks: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of bytes that chunks cover together."""
+    """Yield the merged ranges of bytes that chunks cover."""
     start = end = -1
     for first, last in sorted(chunks):
         if start < 0:

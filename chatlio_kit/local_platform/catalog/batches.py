@@ -1,4 +1,4 @@
-"""A batch's entry in the catalog, and how it changes."""
+"""A batch's entry in the catalog, and its changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..store import Json, Store
 
 
 def batch_of(store: Store, request: web.Request) -> tuple[str, Json]:
-    """Return the id in a request's path, and its batch; a refusal if there is none."""
+    """Return the batch id in a request's path, and the batch; refuse an unknown id."""
     batch_id = request.match_info["id"]
     found = store.batch(batch_id)
     if found is None:
@@ -21,7 +21,7 @@ def batch_of(store: Store, request: web.Request) -> tuple[str, Json]:
 
 
 def update_batch(store: Store, batch_id: str, **changed: Any) -> None:
-    """Change fields of a batch; its version goes up."""
+    """Change fields of a batch, and raise its version."""
     found: Json = store.batch(batch_id) or {}
     major, minor, patch = found["version"].split(".")
     version = f"{major}.{minor}.{int(patch) + 1}"
@@ -29,7 +29,7 @@ def update_batch(store: Store, batch_id: str, **changed: Any) -> None:
 
 
 def deactivate(store: Store, batch_id: str) -> bool:
-    """Turn a successful batch inactive; return whether it was one."""
+    """Deactivate a batch; return whether it was successful before."""
     found = store.batch(batch_id)
     if found is None or found["status"] != "success":
         return False

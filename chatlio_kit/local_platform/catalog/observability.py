@@ -1,8 +1,8 @@
-"""Observability Insights: what the lake received, and what Profile kept of it.
+"""Observability Insights: records that the lake received, and records that Profile kept.
 
-The lake keeps every row; what Profile and Identity Service take is in ``profile/view.py``.
+The lake keeps every row; ``profile/view.py`` decides what Profile and Identity Service ingest.
 Source: Observability Insights API guide, "Metrics". It names no counters of Identity Service: these two, and
-what they count, are assumed, so no client should lean on them.
+their meaning, are assumptions, so clients should not rely on them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Observability(Service):
         return [web.post(PATH, self.metrics)]
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Return the requested metrics as sums per step of time."""
+        """Return the requested metrics, summed by time step."""
         body = await self.json_object(request)
         start, end = (_moment(body.get(name)) for name in ("start", "end"))
         granularity = str(body.get("granularity", "day")).lower()
@@ -90,7 +90,7 @@ class Observability(Service):
 
 
 def _counted(batches: list[tuple[str, Json]], count: Count) -> list[tuple[int, int]]:
-    """Return when each batch was made, and its count; batches without one are left out."""
+    """Return each batch's creation time and count; batches without a count are left out."""
     counts = [(batch["created"], count(key, batch)) for key, batch in batches]
     return [(created, found) for created, found in counts if found]
 

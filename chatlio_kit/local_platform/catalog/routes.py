@@ -32,7 +32,7 @@ _KEPT_BY_CATALOG = ("imsOrg", "created", "createdUser", "createdClient", "viewId
 
 
 def same_schema(one: Json, other: Json) -> bool:
-    """Return whether two references name one schema: by its id, as the major version is always 1."""
+    """Return whether two references have the same schema id; the major version is always 1."""
     return bool(one.get("id")) and one.get("id") == other.get("id")
 
 
@@ -89,14 +89,14 @@ class Catalog(Service):
 
     @route("GET", f"{BASE}/dataSets/{{id}}")
     async def dataset(self, request: web.Request) -> web.Response:
-        """Return one dataset: an object of one key, its id."""
+        """Return one dataset: an object with its id as the only key."""
         dataset = self._find(request)
         headers = {"ETag": _etag(dataset)}
         return answer({dataset["id"]: _shown(dataset, request.query.get("properties"))}, headers=headers)
 
     @route("PATCH", f"{BASE}/dataSets/{{id}}")
     async def patch(self, request: web.Request) -> web.Response:
-        """Change a dataset by fields, or by JSON Patch when the content type says so."""
+        """Change a dataset by fields, or by JSON Patch if the content type is that of a patch."""
         dataset = self._find(request)
         body = await self.json_body(request)
         if request.content_type == "application/json-patch+json":
@@ -118,7 +118,7 @@ class Catalog(Service):
 
     @route("GET", f"{BASE}/ttl/{{id}}")
     async def expiry(self, request: web.Request) -> web.Response:
-        """Return the bounds of a dataset's expiry, and what is set."""
+        """Return a dataset's expiry and its bounds."""
         dataset = self._find(request)
         bounds = {"defaultValue": "P30D", "maxValue": "P10Y", "minValue": "P30D"}
         chosen = dataset.get("extensions") or {}
@@ -128,10 +128,10 @@ class Catalog(Service):
 
     @route("DELETE", f"{BASE}/dataSets/{{id}}")
     async def delete(self, request: web.Request) -> web.Response:
-        """Delete a dataset that no dataflow writes to, with its rows; an unknown id deletes nothing.
+        """Delete a dataset without dataflows, and its rows; an unknown id deletes nothing.
 
-        What becomes of its batches is not documented; one that had been reverted stayed readable as
-        ``inactive``. So they all do here.
+        The fate of its batches is not documented. A reverted batch was observed to stay readable as
+        ``inactive``; here, all batches do.
         """
         store = self._context.store
         key = request.match_info["id"]
@@ -169,7 +169,7 @@ class Catalog(Service):
 
     @route("GET", f"{BASE}/batches/{{id}}")
     async def batch(self, request: web.Request) -> web.Response:
-        """Return one batch: an object of one key, its id."""
+        """Return one batch: an object with its id as the only key."""
         batch_id, batch = batch_of(self._context.store, request)
         return answer({batch_id: batch})
 
@@ -195,9 +195,9 @@ class Catalog(Service):
         return answer([f"@/dataSets/{after['id']}"])
 
     def _note_profile(self, before: Json, after: Json) -> None:
-        """Note when a dataset starts to feed Profile, which takes nothing that landed before.
+        """Record when a dataset starts to feed Profile, which ingests only what lands afterwards.
 
-        A new one gets the sandbox's expiry.
+        A new dataset gets the sandbox's expiry.
         """
         if not has_tag(after, "unifiedProfile") or has_tag(before, "unifiedProfile"):
             return

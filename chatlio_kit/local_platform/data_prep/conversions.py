@@ -1,8 +1,8 @@
 """Conversion of a mapped value to the type of its XDM field.
 
 Each field of the target schema has one conversion. It returns the value to write, or `None` to leave the key
-out. It raises `EvaluationError` when a text cannot be read as the field's type,
-and `TypeMismatchError` when no conversion covers the pair of types.
+out. It raises `EvaluationError` if a string cannot be parsed as the field's type,
+and `TypeMismatchError` if no conversion covers the pair of types.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .paths import Path, Step, path_text
 from .values import EvaluationError, ExpressionError, TypeMismatchError, number_text, type_name
 
 Warn = Callable[[str, str], None]
-"""Called with a destination and a message when a child of a copied object or array becomes null."""
+"""A callback for a child of a copied object or array that becomes null, with destination and message."""
 
 Convert = Callable[[Any, Warn], Any]
 
@@ -33,7 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def field_at(json_schema: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """Find the schema node of a destination path; raises `ExpressionError` when the schema has no such."""
+    """Return the schema node of a destination path; raise `ExpressionError` if there is none."""
     node = json_schema
     for position, step in enumerate(path):
         found = _child(node, step)
@@ -47,7 +47,7 @@ def field_at(json_schema: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 
 def conversion(node: Mapping[str, Any], path: Path) -> Convert:
-    """Make the conversion for a field of the target schema."""
+    """Return the conversion for a field of the target schema."""
     kind = _kind(node)
     if kind in _CONTAINERS:
         container, make_copy = _CONTAINERS[kind]
@@ -78,7 +78,7 @@ def conversion(node: Mapping[str, Any], path: Path) -> Convert:
 
 
 def kept_type(node: Mapping[str, Any]) -> type | None:
-    """Return the type whose values a field takes as they are, without a conversion; None if there is none."""
+    """Return the type whose values a field accepts without a conversion; None if there is none."""
     return {"string": str, "integer": int, "boolean": bool}.get(_kind(node))
 
 

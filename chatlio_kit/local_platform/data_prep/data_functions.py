@@ -48,7 +48,7 @@ def timestamp(moment: datetime) -> int:
 
 
 def date(value: Any, pattern: Any = None, default: Any = None) -> datetime:
-    """Read a text as a date, by a pattern or by the documented default formats; a date stays as it is."""
+    """Parse a string as a date, by a pattern or the documented default formats; return a date unchanged."""
     if value is None and default is not None:
         return _date_of(default)
     if isinstance(value, datetime):
@@ -59,12 +59,12 @@ def date(value: Any, pattern: Any = None, default: Any = None) -> datetime:
 
 
 def format_date(value: Any, pattern: Any) -> str:
-    """Write a date by a pattern."""
+    """Format a date by a pattern."""
     return compiled(text_of(pattern)).format(_date_of(value))
 
 
 def dformat(milliseconds: Any, pattern: Any) -> str:
-    """Write milliseconds since 1970, in UTC, by a pattern."""
+    """Format milliseconds since 1970, in UTC, by a pattern."""
     moment = _EPOCH + timedelta(milliseconds=whole_number_of(milliseconds))
     return compiled(text_of(pattern)).format(moment)
 
@@ -102,7 +102,7 @@ def set_date_part(part: Any, number: Any, value: Any) -> datetime:
 
 
 def make_date_time(*parts: Any) -> datetime:
-    """Make a date from year, month, day, hour, minute, second, nanosecond and zone."""
+    """Return a date from year, month, day, hour, minute, second, nanosecond and zone."""
     year, month, day, hour, minute, second, nanosecond = [whole_number_of(part) for part in parts[:7]]
     if not 0 <= nanosecond <= 999_999_999:
         raise EvaluationError("a nanosecond is in 0..999999999")
@@ -110,17 +110,17 @@ def make_date_time(*parts: Any) -> datetime:
 
 
 def zone_date_to_utc(value: Any) -> datetime:
-    """Move a date to UTC."""
+    """Convert a date to UTC."""
     return _date_of(value).astimezone(UTC)
 
 
 def zone_date_to_zone(value: Any, zone: Any) -> datetime:
-    """Move a date to a zone."""
+    """Convert a date to a zone."""
     return _date_of(value).astimezone(_zone(zone))
 
 
 def is_empty(value: Any) -> bool:
-    """Return whether a value is null, or a string, array or object with nothing in it."""
+    """Return whether a value is null, or an empty string, array or object."""
     return value is None or size_of(value) == 0
 
 
@@ -132,21 +132,21 @@ def size_of(value: Any) -> int:
 
 
 def to_object(*pairs: Any) -> dict[str, Any]:
-    """Make an object from keys and values in turn."""
+    """Create an object from alternating keys and values."""
     if len(pairs) % 2:
         raise EvaluationError("to_object takes keys and values in pairs")
     return {text_of(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
 def to_map(*pairs: Any) -> dict[str, Any]:
-    """Make a map from keys and values in turn; a key or value that is null makes none."""
+    """Create a map from alternating keys and values; null keys and values are errors."""
     if any(part is None for part in pairs):
         raise EvaluationError("to_map takes no null")
     return to_object(*pairs)
 
 
 def add_to_map(*maps: Any) -> dict[str, Any]:
-    """Put maps together; where several have a key, the first wins."""
+    """Merge maps; if several have the same key, the first wins."""
     merged: dict[str, Any] = {}
     for entries in maps:
         if not isinstance(entries, Mapping):
@@ -156,7 +156,7 @@ def add_to_map(*maps: Any) -> dict[str, Any]:
 
 
 def str_to_object(value: Any, value_delimiter: Any = ":", field_delimiter: Any = ",") -> dict[str, str]:
-    """Make an object from a text of keys and values."""
+    """Parse an object from a string of keys and values."""
     mark, fields = text_of(value_delimiter), text_of(value).split(text_of(field_delimiter))
     pairs = [field.split(mark, 1) for field in fields]
     if any(len(pair) < 2 for pair in pairs):
@@ -165,12 +165,12 @@ def str_to_object(value: Any, value_delimiter: Any = ":", field_delimiter: Any =
 
 
 def get_values(value: Any, key: Any, value_delimiter: Any, field_delimiter: Any = ",") -> str | None:
-    """Return the value of one key in a text of keys and values, or null; empty delimiters are defaults."""
+    """Return the value of a key in a string of keys and values, or null; empty delimiters are defaults."""
     return str_to_object(value, value_delimiter or ":", field_delimiter or ",").get(text_of(key))
 
 
 def arrays_to_object(*pairs: Any) -> list[dict[str, Any]]:
-    """Make a list of objects from keys and arrays in turn; the arrays must be of one length."""
+    """Create a list of objects from alternating keys and arrays; the arrays must have the same length."""
     columns = to_object(*pairs)
     rows = [list_of(column) for column in columns.values()]
     if len({len(row) for row in rows}) > 1:
@@ -211,18 +211,18 @@ def add_to_array(array: Any, *values: Any) -> list[Any]:
 
 
 def join_arrays(*arrays: Any) -> list[Any]:
-    """Put arrays together."""
+    """Concatenate arrays."""
     return [element for array in arrays for element in list_of(array)]
 
 
 def to_array(include_nulls: Any, *values: Any) -> list[Any]:
-    """Make an array of the values, with or without nulls."""
+    """Return an array of the values, with or without nulls."""
     keep = truth_of(include_nulls)
     return [value for value in values if keep or value is not None]
 
 
 def decode(key: Any, *options: Any) -> Any:
-    """Return the value that follows the key among the options, else the last option when it stands alone."""
+    """Return the value that follows the key among the options, else the last option if it has no pair."""
     for at in range(0, len(options) - 1, 2):
         if type_name(options[at]) == type_name(key) and are_equal(options[at], key):
             return options[at + 1]
@@ -230,7 +230,7 @@ def decode(key: Any, *options: Any) -> Any:
 
 
 def smallest(*values: Any) -> Any:
-    """Return the least of the values in their natural order."""
+    """Return the smallest of the values in their natural order."""
     result = values[0]
     for value in values:
         result = value if is_less(value, result) else result
@@ -246,12 +246,12 @@ def greatest(*values: Any) -> Any:
 
 
 def to_bigint(value: Any) -> int:
-    """Read a whole number of any size."""
+    """Parse an integer of any size."""
     return int(_number_text(value))
 
 
 def to_integer(value: Any) -> int:
-    """Read a whole number of 32 bits."""
+    """Parse a 32-bit integer."""
     number = to_bigint(value)
     if not -(2**31) <= number < 2**31:
         raise EvaluationError(f"{number} is not a 32-bit integer")
@@ -259,12 +259,12 @@ def to_integer(value: Any) -> int:
 
 
 def to_decimal(value: Any) -> float:
-    """Read a finite number."""
+    """Parse a finite number."""
     return float(json.loads(_number_text(value), parse_constant=_refuse_constant))
 
 
 def json_to_object(value: Any) -> Any:
-    """Read a JSON object or array from a text."""
+    """Parse a JSON object or array."""
     parsed = json.loads(text_of(value), parse_constant=_refuse_constant)
     if not isinstance(parsed, dict | list):
         raise EvaluationError("the text is JSON, but neither an object nor an array")

@@ -78,7 +78,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What an expression sees: the record, and the time that `now()` gives."""
+    """The scope of an expression: the record, and the time that `now()` returns."""
 
     record: Mapping[str, Any]
     now: datetime
@@ -88,10 +88,10 @@ Evaluate = Callable[[Scope], Any]
 
 
 def compile_expression(text: str) -> Evaluate:
-    """Compile an expression; raises `ExpressionError` when it is not one, or calls what does not exist.
+    """Compile an expression; raise `ExpressionError` if it is invalid or calls an unknown function.
 
-    The result raises `EvaluationError` where the expression fails on a record, and `MissingAttributeError`
-    where it reads an attribute that the record does not have.
+    The result raises `EvaluationError` if the expression fails on a record, and `MissingAttributeError`
+    if it reads an attribute that the record does not have.
     """
     try:
         return _compile(_parse(text))
@@ -100,7 +100,7 @@ def compile_expression(text: str) -> Evaluate:
 
 
 def compile_path(text: str) -> Path:
-    """Read the source path of a plain attribute mapping; raises `ExpressionError` when it is not a path."""
+    """Parse the source path of a plain attribute mapping; raise `ExpressionError` if it is not a path."""
     tree = _parse(text)
     try:
         path = _path_of(tree)
@@ -133,7 +133,7 @@ def _compile(tree: Tree[Token]) -> Evaluate:
 
 
 def _path_of(tree: Tree[Token]) -> Path | None:
-    """Return the path that a tree spells, or None when it is anything but a path."""
+    """Return the path in a tree, or None if it is not a path."""
     if tree.data == "attribute":
         return _names(_tree(tree.children[0]))
     if tree.data not in ("member", "element"):
@@ -251,7 +251,7 @@ def _object(tree: Tree[Token]) -> Evaluate:
 
 
 def _rest_of_path(tree: Tree[Token]) -> Evaluate:
-    """Compile a step into what a function gives, such as `json_to_object(text).name`."""
+    """Compile a step into a function's result, such as `json_to_object(text).name`."""
     before, steps = _compile(_tree(tree.children[0])), _steps(tree)
 
     def evaluate(scope: Scope) -> Any:

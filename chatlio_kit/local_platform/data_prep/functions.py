@@ -11,14 +11,14 @@ from . import data_functions as data
 from . import text_functions as text
 
 CHOICE = "iif"
-"""The function that evaluates only one of its branches, so the evaluator handles it by name."""
+"""The function that evaluates only one of its branches; the evaluator handles it by name."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A mapper function; ``least`` is its smallest number of arguments where the signature allows any number.
+    """A mapper function; ``least`` is the minimum number of arguments if the signature allows any number.
 
-    A function that needs the clock has the current time as its one argument, which expressions do not write.
+    A function that needs the clock takes the current time as its only argument, which expressions leave out.
     """
 
     call: Callable[..., Any]
@@ -26,7 +26,7 @@ class Function:
     needs_clock: bool = False
 
     def accepts(self, count: int) -> bool:
-        """Return whether an expression may call the function with that many arguments."""
+        """Return whether the function accepts this number of arguments."""
         try:
             signature(self.call).bind(*[None] * (count + self.needs_clock))
         except TypeError:
@@ -104,5 +104,5 @@ RESERVED = KEYWORDS | FUNCTIONS.keys() | METHODS.keys() | REFUSED.keys() | {CHOI
 
 
 def why_not_callable(name: str) -> str:
-    """Return why there is no function of this name to call."""
+    """Return the reason why no function of this name can be called."""
     return f"function {name!r} {REFUSED.get(name, 'is not known')}"

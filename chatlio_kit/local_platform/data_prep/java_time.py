@@ -1,8 +1,8 @@
-"""Java date patterns, as far as Data Prep mappings use them: read a text by a pattern, write a date by one.
+"""Java date patterns, as far as Data Prep mappings use them: parse and format dates.
 
-The documented letters that are offered here: `y` year, `M` month, `d` day, `a` AM/PM, `H` hour 0-23, `h` hour
+The supported letters, all documented: `y` year, `M` month, `d` day, `a` AM/PM, `H` hour 0-23, `h` hour
 1-12, `m` minute, `s` second, `S` fraction, `X` ISO 8601 zone, `Z` RFC 822 zone, and quoted literal text. Any
-other letter is refused rather than read wrongly. Reading is strict: the whole text must match, every part
+other letter is refused rather than misread. Parsing is strict: the whole string must match, every part
 must lie in its range, and a date that no calendar has is an error.
 """
 
@@ -33,7 +33,7 @@ DEFAULT_FORMATS = (
     "dd.MMM.yyyy",
     "dd-MMM-yyyy",
 )
-"""The formats that are tried, in this order, when a date comes without one (Data Prep: data handling)."""
+"""The formats that are tried, in this order, for a date without a format (Data Prep: data handling)."""
 
 # fmt: off
 _MONTHS = (
@@ -46,14 +46,14 @@ _LONGEST_OFFSET = timedelta(hours=18)
 
 
 class DateError(ValueError):
-    """A pattern that is not offered, or a text that is not a date by its pattern."""
+    """An error for an unsupported pattern, or for a string that does not match its pattern."""
 
 
 class JavaPattern:
     """A compiled Java date pattern.
 
-    Raises `DateError` for a pattern with a letter that is not offered, an unclosed quote, or a letter in a
-    length or a second place that has no meaning.
+    Raises `DateError` for a pattern with an unsupported letter, an unclosed quote, or a letter with a
+    meaningless length or in a second place.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -69,9 +69,9 @@ class JavaPattern:
             raise DateError(f"pattern {pattern!r} has two zones")
 
     def parse(self, text: str) -> datetime:
-        """Read `text`, which must match as a whole; without a zone in the pattern the date is in UTC.
+        """Parse `text`, all of which must match; without a zone in the pattern, the date is in UTC.
 
-        A fraction beyond microseconds is cut. Raises `DateError` when the text does not match, or names a
+        A fraction beyond microseconds is truncated. Raises `DateError` if the text does not match, or names a
         day, hour or offset that does not exist.
         """
         match = self._expression.fullmatch(text)
@@ -95,7 +95,7 @@ class JavaPattern:
             raise DateError(f"text {text!r} is not a date by {self.pattern!r}: {error}") from None
 
     def format(self, moment: datetime) -> str:
-        """Write `moment`, which carries an offset, by the pattern."""
+        """Format `moment`, which has an offset, by the pattern."""
         return "".join(write(moment) for write in self._writers)
 
     def _compile(self, kind: str, text: str) -> str:
@@ -125,12 +125,12 @@ class JavaPattern:
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> JavaPattern:
-    """Return the compiled pattern, remembered; raises `DateError` as `JavaPattern` does."""
+    """Return the compiled pattern from a cache; raises `DateError` as `JavaPattern` does."""
     return JavaPattern(pattern)
 
 
 def parse_default(text: str) -> datetime:
-    """Read a date by the first of `DEFAULT_FORMATS` that matches; raises `DateError` when none does."""
+    """Parse a date by the first of `DEFAULT_FORMATS` that matches; raise `DateError` if none does."""
     for pattern in DEFAULT_FORMATS:
         try:
             return compiled(pattern).parse(text)
@@ -140,17 +140,17 @@ def parse_default(text: str) -> datetime:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Write a date as XDM wants it: seconds, milliseconds only when there are any, and always an offset."""
+    """Format a date for XDM: with seconds, milliseconds only if not zero, and always an offset."""
     precision = "milliseconds" if moment.microsecond else "seconds"
     local = moment.replace(tzinfo=None).isoformat(timespec=precision)
     return local + _offset_text(moment, colon=True, zero="Z")
 
 
 def _runs(pattern: str) -> Iterator[tuple[str, str]]:
-    """Split a pattern into runs of one letter and literal texts."""
+    """Split a pattern into runs of one letter and literal strings."""
     for match in _RUN.finditer(pattern):
         text, quoted = match.group(), match["quoted"]
-        if quoted is not None:  # two quotes are one, inside quotes and outside
+        if quoted is not None:  # two quotes stand for one, inside quotes and outside
             yield "literal", quoted.replace("''", "'") or "'"
         elif text == "'":
             raise DateError(f"pattern {pattern!r} has an unclosed quote")

@@ -1,7 +1,7 @@
-"""The Data Prep mapper: mapping sets checked against a schema, compiled once, applied to records.
+"""The Data Prep mapper: mapping sets, checked against a schema, compiled once and applied to records.
 
-A failing expression nulls its attribute and is a warning; a reference inside an expression to an attribute
-that the record does not have, and a type that nothing converts, are errors that fail the record (Data Prep:
+A failing expression nulls its attribute with a warning. An expression's reference to an attribute that the
+record does not have, and a type without a conversion, are errors that fail the record (Data Prep:
 troubleshooting guide; Sources: monitor streaming dataflows).
 """
 
@@ -18,7 +18,7 @@ from .paths import MISSING, WILDCARD, Path, destination_path, path_text, read, w
 from .values import EvaluationError, ExpressionError, MissingAttributeError, TypeMismatchError
 
 TRANSFORM_ERROR = "MAPPER-3700-400"
-"""The one mapper code that is documented: "Mapper Transform Error"."""
+"""The only documented mapper code: "Mapper Transform Error"."""
 
 LEGACY_ATTRIBUTE = "text/x.schema-path"
 SOURCE_TYPES = ("ATTRIBUTE", "EXPRESSION", "STATIC")
@@ -26,7 +26,7 @@ SOURCE_TYPES = ("ATTRIBUTE", "EXPRESSION", "STATIC")
 
 @dataclass(frozen=True)
 class MappingProblem:
-    """What is wrong with a mapping, or went wrong when it was applied to a record."""
+    """A problem with a mapping, or with applying it to a record."""
 
     destination: str
     source: str
@@ -36,7 +36,7 @@ class MappingProblem:
 
 @dataclass(frozen=True)
 class Mapped:
-    """A record's row, what was nulled on the way, and what makes the record fail."""
+    """A record's row, its nulled attributes, and the errors that fail it."""
 
     row: dict[str, Any]
     warnings: tuple[MappingProblem, ...]
@@ -44,7 +44,7 @@ class Mapped:
 
 
 class InvalidMapping(ValueError):
-    """A mapping set that cannot be used; `problems` names every bad mapping."""
+    """An error for an unusable mapping set; `problems` names every bad mapping."""
 
     def __init__(self, problems: list[MappingProblem]) -> None:
         super().__init__("; ".join(f"{problem.destination}: {problem.message}" for problem in problems))
@@ -72,7 +72,7 @@ class CompiledMappings:
         self._steps = tuple(steps)
 
     def apply(self, record: Mapping[str, Any], *, now: datetime) -> Mapped:
-        """Map one record; `now` is the time, with an offset, that `now()` and `timestamp()` give."""
+        """Map one record; `now` is the time, with an offset, that `now()` and `timestamp()` return."""
         run = _Run(Scope(record, now), {}, [], [])
         for step in self._steps:
             step(run)
@@ -85,7 +85,7 @@ def compile_mappings(
     """Compile mappings, in the current or the legacy form, for a composed schema.
 
     Raises `InvalidMapping` with a problem for every mapping that has a syntax error, calls an unknown
-    function, leads to a destination that the schema does not have, or has a wrong source type.
+    function, has a destination that is not in the schema, or has a wrong source type.
     """
     steps: list[_Apply] = []
     problems: list[MappingProblem] = []
@@ -102,7 +102,7 @@ def compile_mappings(
 
 
 def validate_expression(text: str) -> str | None:
-    """Return what is wrong with a calculated expression, or `None` when it can be used."""
+    """Return the problem with a calculated expression, or `None` if it can be used."""
     try:
         compile_expression(text)
     except ExpressionError as error:
@@ -131,7 +131,7 @@ def _compile(mapping: Mapping[str, Any], json_schema: Mapping[str, Any]) -> _App
 
 
 def current_form(mapping: Mapping[str, Any]) -> dict[str, str]:
-    """Return a mapping in the current form, from that or from the legacy one.
+    """Return a mapping in the current form, from either the current or the legacy form.
 
     Raises:
         ExpressionError: Its source type is unknown, or its source or destination is missing.
@@ -190,7 +190,7 @@ def _step(value: _Value, convert: Convert, path: Path, source: str) -> _Apply:
 
 
 def _quick_step(name: str, kept: type | None, path: Path, step: _Apply) -> _Apply:
-    """Write a top-level attribute that needs no conversion at once, and leave the others to `step`."""
+    """Write a top-level attribute that needs no conversion immediately; leave the others to `step`."""
     write = writer(path)
 
     def apply(run: _Run) -> None:
@@ -204,7 +204,7 @@ def _quick_step(name: str, kept: type | None, path: Path, step: _Apply) -> _Appl
 
 
 def _wildcard_step(source_path: Path, convert: Convert, path: Path, source: str) -> _Apply:
-    """Map element by element: the nth of the source writes into the nth of the destination."""
+    """Map element by element: write the nth element of the source to the nth of the destination."""
     if path.count(WILDCARD) != 1 or source_path.count(WILDCARD) != 1:
         raise ExpressionError(
             "a wildcard destination needs one wildcard, and one in its source", "INVALID_DESTINATION"

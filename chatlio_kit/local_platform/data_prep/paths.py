@@ -9,7 +9,7 @@ from typing import Any
 from .values import ExpressionError
 
 WILDCARD = -1
-"""The step that stands for every element of an array, written `[*]`."""
+"""The step for every element of an array, written `[*]`."""
 
 Step = str | int
 Path = tuple[Step, ...]
@@ -21,14 +21,14 @@ _DESTINATION_STEP = re.compile(
 
 
 class Missing:
-    """The type of `MISSING`, which stands for a value that a record does not have."""
+    """The type of `MISSING`, a placeholder for a value that a record does not have."""
 
 
 MISSING = Missing()
 
 
 def path_text(path: Iterable[Step]) -> str:
-    """Write a path as mappings do."""
+    """Return a path as mappings write it."""
     text = ""
     for step in path:
         if isinstance(step, str):
@@ -39,7 +39,7 @@ def path_text(path: Iterable[Step]) -> str:
 
 
 def destination_path(text: str) -> Path:
-    """Read a destination path; raises `ExpressionError` when it is not one."""
+    """Parse a destination path; raise `ExpressionError` if it is not one."""
     steps: list[Step] = []
     at = 0
     while at < len(text):
@@ -55,15 +55,15 @@ def destination_path(text: str) -> Path:
 
 
 def index_step(text: str) -> int:
-    """Read what stands between brackets."""
+    """Parse the content of brackets."""
     return WILDCARD if text == "*" else int(text)
 
 
 def read(value: Any, path: Path) -> Any:
-    """Follow a path; give `MISSING` where a step leads nowhere.
+    """Return the value at a path; `MISSING` if there is none.
 
-    Over a wildcard the answer is a list with one entry per element, `MISSING` among them where an element
-    lacks the rest of the path.
+    With a wildcard, return a list with one entry for each element: `MISSING` for an element that lacks the
+    rest of the path.
     """
     for position, step in enumerate(path):
         if isinstance(step, str):
@@ -82,7 +82,7 @@ def read(value: Any, path: Path) -> Any:
 
 
 def writer(path: Path) -> Write:
-    """Make the writer for one destination path without wildcards."""
+    """Return the writer for a destination path without wildcards."""
     *before, last = path
     if not before and isinstance(last, str):
         return lambda row, value: row.__setitem__(last, value)
@@ -111,7 +111,7 @@ def _into_object(parent: str, name: str) -> Write:
 
 
 def _entered(node: Any, step: str | int, container: Callable[[], Any]) -> Any:
-    """Return the container at a step, made when it is not there; an array gets one at every place before."""
+    """Return the container at a step, creating it if missing; an array is filled up to that index."""
     if isinstance(step, int):
         node.extend(container() for _ in range(step + 1 - len(node)))
         return node[step]

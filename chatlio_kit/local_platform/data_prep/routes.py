@@ -30,7 +30,7 @@ def version_key(mapping_set_id: str, version: int) -> str:
 
 
 def mapping_set_version(context: Context, mapping_set_id: str, version: int) -> Json | None:
-    """Return one version of a mapping set; None when there is none."""
+    """Return one version of a mapping set; None if there is none."""
     return context.store.get("mapping_set_version", version_key(mapping_set_id, version))
 
 
@@ -39,13 +39,13 @@ class DataPrep(Service):
 
     @route("POST", f"{BASE}/mappingSets")
     async def create(self, request: web.Request) -> web.Response:
-        """Create a mapping set; it is refused when a mapping does not fit its schema."""
+        """Create a mapping set; refuse it if a mapping does not fit its schema."""
         key = secrets.token_hex(16)
         return answer(self._save(await self.json_object(request), key, 0, now_ms()))
 
     @route("PUT", ONE)
     async def replace(self, request: web.Request) -> web.Response:
-        """Replace a mapping set; its version rises and earlier versions stay readable."""
+        """Replace a mapping set and raise its version; earlier versions stay readable."""
         current = self._find(request)
         body = await self.json_object(request)
         return answer(self._save(body, current["id"], current["version"] + 1, current["createdDate"]))
@@ -72,7 +72,7 @@ class DataPrep(Service):
 
     @route("GET", ONE)
     async def mapping_set(self, request: web.Request) -> web.Response:
-        """Return one mapping set, in its newest version or the one asked for."""
+        """Return one mapping set, in its newest or the requested version."""
         found = self._find(request)
         version = request.query.get("version")
         if version is not None:
@@ -112,7 +112,7 @@ class DataPrep(Service):
 
     @route("POST", f"{BASE}/mappingSets/validate")
     async def validate(self, request: web.Request) -> web.Response:
-        """Check each mapping by itself; one answer per mapping, in order."""
+        """Check each mapping by itself; return one answer for each, in order."""
         body = await self.json_object(request)
         schema = self._schema(_schema_reference(body))
         answers: list[Json] = []
@@ -213,7 +213,7 @@ def _shown(problem: data_prep.MappingProblem) -> Json:
 
 
 def _schema_reference(body: Json) -> Json:
-    """Return the schema a set maps to, from the current or the legacy form of the body."""
+    """Return the target schema of a set, from the current or the legacy form of the body."""
     output = body.get("outputSchema")
     reference = output.get("schemaRef") if isinstance(output, dict) else None
     if reference is None and isinstance(body.get("xdmSchema"), str):
@@ -232,7 +232,7 @@ def _schema_reference(body: Json) -> Json:
 
 
 def _mappings(body: Json) -> list[Json]:
-    """Return the mappings of a set in the current form; legacy keys are read too."""
+    """Return the mappings of a set in the current form; accept legacy keys too."""
     listed = body.get("mappings")
     if not isinstance(listed, list) or not listed:
         raise problems.bad_request("mappings must be a non-empty array")
@@ -245,7 +245,7 @@ def _mappings(body: Json) -> list[Json]:
 
 
 def _read_form(mapping: Json, head: Json) -> Json:
-    """Return a mapping as reads show it, in both forms at once."""
+    """Return a mapping as reads show it, in both forms."""
     of_attribute = mapping["sourceType"] == "ATTRIBUTE"
     return {
         **head,

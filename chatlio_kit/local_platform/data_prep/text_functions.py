@@ -1,7 +1,7 @@
 """Mapper functions on text: strings, regular expressions, hashes and URLs.
 
-Positions and lengths count UTF-16 units, as Java's strings do; a cut through the middle of a character is an
-error. A null where a text is wanted is an error.
+Positions and lengths count UTF-16 units, as in Java's strings; splitting a character is an error. So is null
+instead of a string.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _CHARSETS = {"UTF-8": "utf-8", "UTF-16": "utf-16-be", "ISO-8859-1": "iso-8859-1"
 _PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 _JAVA_SPACE = "".join(map(chr, range(0x21)))
 _JAVA_DOT = "[^\n\r\u0085\u2028\u2029]"
-_JAVA_ESCAPES = {"s": "{}\t\n\v\f\r {}", "S": "[^\t\n\v\f\r ]"}  # RE2's do not hold the vertical tab
+_JAVA_ESCAPES = {"s": "{}\t\n\v\f\r {}", "S": "[^\t\n\v\f\r ]"}  # RE2's classes lack the vertical tab
 _LONGEST_PAD = 1_000_000
 _LONGEST_TEXT = 16_000_000
 
 
 def concat(*parts: Any) -> str:
-    """Join the texts of all parts."""
+    """Concatenate the strings of all parts."""
     return "".join([text_of(part) for part in parts])
 
 
@@ -48,7 +48,7 @@ def split(value: Any, separators: Any) -> list[str]:
 
 
 def instr(value: Any, wanted: Any, start: Any = 0, occurrence: Any = 1) -> int:
-    """Find the 0-based position of the nth occurrence of a text, or -1."""
+    """Return the 0-based position of the nth occurrence of a string, or -1."""
     text, part = _units(text_of(value)), _units(text_of(wanted))
     at, count = whole_number_of(start) * 2, whole_number_of(occurrence)
     if at < 0 or count < 1:
@@ -63,7 +63,7 @@ def instr(value: Any, wanted: Any, start: Any = 0, occurrence: Any = 1) -> int:
 
 
 def replacestr(value: Any, wanted: Any, replacement: Any) -> str:
-    """Replace every occurrence of a text."""
+    """Replace every occurrence of a string."""
     if not text_of(wanted):
         raise EvaluationError("the text to replace is empty")
     text, old, new = text_of(value), text_of(wanted), text_of(replacement)
@@ -73,7 +73,7 @@ def replacestr(value: Any, wanted: Any, replacement: Any) -> str:
 
 
 def substr(value: Any, start: Any, length: Any) -> str:
-    """Take `length` characters from the 0-based `start`; both ends must lie inside the text."""
+    """Return `length` characters from the 0-based `start`; both ends must be inside the string."""
     text, first, count = text_of(value), whole_number_of(start), whole_number_of(length)
     if first < 0 or count < 0 or first + count > _size(text):
         raise EvaluationError(f"substr from {first} for {count} is outside a text of {_size(text)}")
@@ -81,25 +81,25 @@ def substr(value: Any, start: Any, length: Any) -> str:
 
 
 def left(value: Any, count: Any) -> str:
-    """Take the first characters; a shorter text is given whole."""
+    """Return the first characters, or all of a shorter string."""
     text = text_of(value)
     return _cut(text, 0, min(_count(count), _size(text)))
 
 
 def right(value: Any, count: Any) -> str:
-    """Take the last characters; a shorter text is given whole."""
+    """Return the last characters, or all of a shorter string."""
     text = text_of(value)
     size = _size(text)
     return _cut(text, max(size - _count(count), 0), size)
 
 
 def lower(value: Any) -> str:
-    """Turn to lower case."""
+    """Convert to lower case."""
     return text_of(value).lower()
 
 
 def upper(value: Any) -> str:
-    """Turn to upper case."""
+    """Convert to upper case."""
     return text_of(value).upper()
 
 
@@ -119,7 +119,7 @@ def trim(value: Any) -> str:
 
 
 def join(separator: Any, parts: Any) -> str:
-    """Join the texts of an array's elements."""
+    """Join the elements of an array as strings."""
     return text_of(separator).join([text_of(part) for part in list_of(parts)])
 
 
@@ -134,12 +134,12 @@ def rpad(value: Any, size: Any, padding: Any) -> str | None:
 
 
 def equals(value: Any, other: Any) -> bool:
-    """Return whether two texts are the same."""
+    """Return whether two strings are equal."""
     return isinstance(other, str) and text_of(value) == other
 
 
 def equals_ignore_case(value: Any, other: Any) -> bool:
-    """Return whether two texts are the same but for case."""
+    """Return whether two strings are equal, ignoring case."""
     return isinstance(other, str) and text_of(value).upper().lower() == other.upper().lower()
 
 
@@ -150,12 +150,12 @@ def extract_regex(value: Any, pattern: Any) -> list[str | None]:
 
 
 def matches_regex(value: Any, pattern: Any) -> bool:
-    """Return whether the whole text matches, as Java's `String.matches` does."""
+    """Return whether the whole string matches, as Java's `String.matches` does."""
     return java_regex(text_of(pattern)).fullmatch(text_of(value)) is not None
 
 
 def hashing(algorithm: str) -> Callable[..., str]:
-    """Make a mapper function that hashes a text in a charset, by default UTF-8, to lower-case hex."""
+    """Return a mapper function that hashes a string in a charset, by default UTF-8, to lower-case hex."""
 
     def digest(value: Any, charset: Any = "UTF-8") -> str:
         return hashlib.new(algorithm, _encoded(value, charset)).hexdigest()
@@ -164,7 +164,7 @@ def hashing(algorithm: str) -> Callable[..., str]:
 
 
 def crc32(value: Any, charset: Any = "UTF-8") -> str:
-    """Return the CRC-32 of a text as lower-case hex, least byte first: what Adobe's sample shows."""
+    """Return the CRC-32 of a string as lower-case hex, least byte first, as in Adobe's sample."""
     return zlib.crc32(_encoded(value, charset)).to_bytes(4, "little").hex()
 
 
@@ -201,18 +201,18 @@ def get_url_query_str(url: Any, anchor: Any) -> dict[str, str]:
 
 
 def get_url_encoded(value: Any) -> str:
-    """Encode a text for use in a URL."""
+    """Encode a string for use in a URL."""
     return quote_plus(text_of(value), safe="*-._")
 
 
 def get_url_decoded(value: Any) -> str:
-    """Decode a text from a URL."""
+    """Decode a string from a URL."""
     return unquote_plus(text_of(value))
 
 
 @lru_cache(maxsize=256)
 def java_regex(pattern: str) -> Any:
-    """Compile a Java regular expression; raises `EvaluationError` for what RE2 lacks or reads otherwise."""
+    """Compile a Java regular expression; raise `EvaluationError` if RE2 lacks its syntax."""
     translated, in_class, at = "", False, 0
     while at < len(pattern):
         piece = pattern[at]

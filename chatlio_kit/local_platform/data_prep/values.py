@@ -1,4 +1,4 @@
-"""The values of Data Prep expressions: text, numbers, comparison; and the errors of mappings."""
+"""The values of Data Prep expressions (strings, numbers, comparisons), and the errors of mappings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPE_NAMES = {
 
 
 class ExpressionError(ValueError):
-    """An expression or a path that cannot be used at all; `code` tells which kind of problem it is."""
+    """An error for an unusable expression or path; `code` is the kind of problem."""
 
     def __init__(self, message: str, code: str = "SYNTAX_ERROR") -> None:
         super().__init__(message)
@@ -30,15 +30,15 @@ class ExpressionError(ValueError):
 
 
 class EvaluationError(Exception):
-    """An expression that fails on one record: its attribute becomes null, with a warning."""
+    """An error for an expression that fails on a record: its attribute becomes null, with a warning."""
 
 
 class MissingAttributeError(Exception):
-    """A reference, inside an expression, to an attribute that the record does not have: the record fails."""
+    """An error for an expression's reference to an attribute that the record lacks: the record fails."""
 
 
 class TypeMismatchError(Exception):
-    """A value whose type no conversion brings to the type of its XDM field: the record fails."""
+    """An error for a value without a conversion to the type of its XDM field: the record fails."""
 
     def __init__(self, path: str, expected: str, actual: str) -> None:
         super().__init__(
@@ -48,19 +48,19 @@ class TypeMismatchError(Exception):
 
 
 def type_name(value: Any) -> str:
-    """Name the type of a value as the mapper's messages do."""
+    """Return the name of a value's type, as in the mapper's messages."""
     return _TYPE_NAMES[type(value)]
 
 
 def number_text(value: Number) -> str:
-    """Write a number as JSON does; raises `EvaluationError` for one that JSON cannot write."""
+    """Return a number as JSON; raise `EvaluationError` if JSON cannot express it."""
     if isinstance(value, float) and not math.isfinite(value):
         raise EvaluationError("a number that is not finite has no text")
     return repr(value)
 
 
 def text_of(value: Any) -> str:
-    """Return the text of a string, number, boolean or date; raises `EvaluationError` for anything else."""
+    """Return a string, number, boolean or date as a string; raise `EvaluationError` for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -73,35 +73,35 @@ def text_of(value: Any) -> str:
 
 
 def number_of(value: Any) -> Number:
-    """Return a number as it is; raises `EvaluationError` for anything else, a text of digits too."""
+    """Return a number unchanged; raise `EvaluationError` for anything else, even a string of digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EvaluationError(f"expected a number, found {type_name(value)}")
     return value
 
 
 def whole_number_of(value: Any) -> int:
-    """Return a whole number as it is; raises `EvaluationError` for anything else."""
+    """Return a whole number unchanged; raise `EvaluationError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise EvaluationError(f"expected a whole number, found {type_name(value)}")
     return value
 
 
 def truth_of(value: Any) -> bool:
-    """Return a boolean as it is; raises `EvaluationError` for anything else."""
+    """Return a boolean unchanged; raise `EvaluationError` for anything else."""
     if not isinstance(value, bool):
         raise EvaluationError(f"expected a boolean, found {type_name(value)}")
     return value
 
 
 def list_of(value: Any) -> list[Any]:
-    """Return an array as it is; raises `EvaluationError` for anything else."""
+    """Return an array unchanged; raise `EvaluationError` for anything else."""
     if not isinstance(value, list):
         raise EvaluationError(f"expected an array, found {type_name(value)}")
     return value
 
 
 def are_equal(left: Any, right: Any) -> bool:
-    """Compare two values of one kind, or anything with null; raises `EvaluationError` across kinds."""
+    """Compare two values of one kind, or anything with null; raise `EvaluationError` across kinds."""
     if left is None or right is None:
         return left is right
     _require_same_kind(left, right)
@@ -109,7 +109,7 @@ def are_equal(left: Any, right: Any) -> bool:
 
 
 def is_less(left: Any, right: Any) -> bool:
-    """Order two numbers, two strings or two dates; raises `EvaluationError` for anything else."""
+    """Compare two numbers, strings or dates; raise `EvaluationError` for anything else."""
     _require_same_kind(left, right)
     if isinstance(left, bool) or not isinstance(left, int | float | str | datetime):
         raise EvaluationError(f"{type_name(left)} has no order")

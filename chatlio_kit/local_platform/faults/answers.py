@@ -1,4 +1,4 @@
-"""Faults in effect: before a request is accepted, and on its answer."""
+"""Application of faults: before a request is accepted, and on its answer."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def refusal_of(rule: FaultRule, inlet: str = "") -> problems.ApiError:
 
 
 def inlet_unknown(inlet: str, reference: str) -> problems.ApiError:
-    """Return the answer to a post to an inlet that is not there, or not there yet."""
+    """Return the answer to a post to an inlet that does not exist, or not yet."""
     title = f"Inlet does not exist (Reference id: {reference})"
     return problems.collection(404, f"inletId: [{inlet}] {title}", title=title)
 
 
 def token_ended() -> problems.ApiError:
-    """Return the answer to an expired token; its status is a text, as documented."""
+    """Return the answer to an expired token; its status is a string, as documented."""
     return problems.ApiError(
         401,
         {
@@ -51,7 +51,7 @@ def token_ended() -> problems.ApiError:
 
 
 async def apply_before(request: web.Request, trial: Trial) -> web.Response | None:
-    """Apply a fault that comes before acceptance; return a response when the request goes no further.
+    """Apply a fault that comes before acceptance; return a response if the request ends there.
 
     Raises:
         ApiError: The fault is a refusal.
@@ -77,7 +77,7 @@ async def apply_before(request: web.Request, trial: Trial) -> web.Response | Non
 
 
 async def apply_after(request: web.Request, trial: Trial, response: web.StreamResponse) -> web.StreamResponse:
-    """Return the answer of a request whose records were accepted, as the fault has it."""
+    """Return the answer that the fault gives to a request whose records were accepted."""
     rule = trial.rule
     if rule is None:
         return response
@@ -110,7 +110,7 @@ async def _cut(request: web.Request, response: web.StreamResponse) -> web.Stream
     content = body if isinstance(body, bytes) else b"{}"
     broken = web.StreamResponse(status=response.status, headers={"Content-Length": str(len(content))})
     broken.content_type = response.content_type
-    with suppress(ConnectionError):  # the client may have left
+    with suppress(ConnectionError):  # the client may have disconnected
         await broken.prepare(request)
         await broken.write(content[: len(content) // 2])
     if request.transport is not None:

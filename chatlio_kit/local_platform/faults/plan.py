@@ -1,4 +1,4 @@
-"""Faults on demand between a sender and the streaming endpoint, from a file, repeatable by a seed.
+"""Injected faults between a sender and the streaming endpoint, from a file, reproducible by a seed.
 
 The file is JSON::
 
@@ -7,7 +7,7 @@ The file is JSON::
                 {"fault": "reset_after", "count": 3, "after": 10},
                 {"fault": "late_inlet", "until": 2.0}]}
 
-Each request to the streaming endpoint meets the first rule that strikes. A rule strikes with its ``rate`` (0
+Each request to the streaming endpoint meets the first rule that applies. A rule applies with its ``rate`` (0
 to 1, by default always), at most ``count`` times, not before ``after`` requests, and between ``since`` and
 ``until``, seconds since the server's start.
 
@@ -22,14 +22,14 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 | ``short``, ``long`` | accepted; elements of the answer are missing, or there are too many | |
 | ``partial`` | some records are refused, not all | ``share``, ``status``, ``dialect``, ``lasting`` |
 | ``dropped`` | acknowledged, and lost | ``share``, ``lasting`` |
-| ``expired_token`` | 401, as for a token that ended | |
+| ``expired_token`` | 401, as for an expired token | |
 | ``late_inlet`` | 404, "Inlet does not exist" | |
 
 ``dialect`` is ``statusCode`` (no transaction id on refused elements) or ``status`` (a transaction id ending
 in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting``, always the
-same ids. With a ``share``, ``status`` refuses the requests that hold such a record. Without one, ``dropped``
+same ids. With a ``share``, ``status`` refuses requests that hold such a record. Without one, ``dropped``
 loses a whole request, as may happen soon after a dataflow change (HTTP API source: wait for at least 5
-minutes). With ``"on": "platform"`` a rule strikes the REST APIs instead, including batch ingestion;
+minutes). With ``"on": "platform"``, a rule applies to the REST APIs instead, including batch ingestion;
 ``short``, ``long``, ``partial``, ``dropped`` and ``late_inlet`` work only on streaming.
 
 With a file, even one without rules, the store keeps a log: for each request its number, its fault, and the
@@ -54,7 +54,7 @@ import orjson
 from ..store import Json
 
 BEFORE = frozenset({"status", "reset_before", "hung_before", "expired_token", "late_inlet"})
-"""The faults that strike before anything is accepted."""
+"""The faults that apply before anything is accepted."""
 
 UNACKNOWLEDGED = frozenset({"reset_after", "hung_after", "cut", "not_json", "short", "long"})
 """The faults that accept records without a complete acknowledgement."""
@@ -67,12 +67,12 @@ _DIALECTS = ("statusCode", "status")
 
 
 class WrongFaults(ValueError):
-    """A file of faults that cannot be read or makes no sense."""
+    """An error for a file of faults that is unreadable or invalid."""
 
 
 @dataclass(frozen=True)
 class FaultRule:
-    """One sort of fault and when it strikes; the fields are those of the file."""
+    """A fault and the conditions under which it applies; the fields are those of the file."""
 
     fault: str
     rate: float = 1.0
@@ -106,9 +106,9 @@ class FaultPlan:
     """The faults of a server.
 
     Attributes:
-        rules: Tried in this order.
-        seed: The same seed strikes the same way, request by request.
-        record_key: The member that names a record in the log.
+        rules: The rules, tried in this order.
+        seed: Seed of the random choices; the same seed gives the same faults, request by request.
+        record_key: The key whose value identifies a record in the log.
     """
 
     rules: tuple[FaultRule, ...] = ()
@@ -142,7 +142,7 @@ class FaultPlan:
 
 @dataclass
 class Trial:
-    """The fault that a request meets, if any, and the chance that picks its records."""
+    """The fault that a request meets, if any, and the random choice of its records."""
 
     plan: FaultPlan
     rule: FaultRule | None
@@ -154,7 +154,7 @@ class Trial:
         return self.rule.fault if self.rule else None
 
     def name_of(self, body: Any) -> str:
-        """Return the name of a record in the log; an XDM envelope is named by its entity's ``_id``."""
+        """Return a record's name in the log; for an XDM envelope, its entity's ``_id``."""
         if isinstance(body, dict):
             entity = body["body"].get("xdmEntity") if isinstance(body.get("body"), dict) else None
             found = entity.get("_id") if isinstance(entity, dict) else body.get(self.plan.record_key)
@@ -162,7 +162,7 @@ class Trial:
         return ""
 
     def picks(self, body: Any) -> bool:
-        """Return whether this record is one of those that the fault refuses or drops."""
+        """Return whether the fault refuses or drops this record."""
         rule = self.rule
         if rule is None or rule.fault not in _SHARES:
             return False
@@ -172,13 +172,13 @@ class Trial:
         return self.chance.random() < share
 
     def refuses(self, messages: list[Any]) -> bool:
-        """Return whether the request is refused as a whole; with a share, if it holds a poisoned record."""
+        """Return whether the whole request is refused; with a share, if it holds a poisoned record."""
         if self.rule is None or self.rule.fault != "status":
             return False
         return self.rule.share is None or any(self.picks(message) for message in messages)
 
     def element(self, batch_id: str, index: int) -> Json:
-        """Return the element of a record that a partial answer refuses."""
+        """Return the element for a record that a partial answer refuses."""
         status = self.rule.status if self.rule else 503
         message = "The message was refused on demand"
         if self.rule and self.rule.dialect == "statusCode":
@@ -186,7 +186,7 @@ class Trial:
         return {"xactionId": f"{batch_id}-{index}", "status": status, "message": message}
 
     def altered(self, responses: list[Json]) -> list[Json]:
-        """Return the elements that a short or an over-long answer has."""
+        """Return the elements of an answer that is too short or too long."""
         if self.fault == "short":
             kept = max(1, len(responses) * 4 // 5) if len(responses) > 1 else 0
             indexes = sorted(self.chance.sample(range(len(responses)), kept))
@@ -197,13 +197,13 @@ class Trial:
 
 
 def is_poisoned(name: str, share: float, seed: int) -> bool:
-    """Return whether lasting faults of this share pick a record of this name."""
+    """Return whether lasting faults with this share pick the record of this name."""
     digest = sha256(f"{seed}|{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 class Faults:
-    """Decides which fault each request meets."""
+    """The choice of a fault for each request."""
 
     def __init__(self, plan: FaultPlan) -> None:
         self.plan = plan
@@ -234,8 +234,8 @@ class Limit:
     """A token bucket.
 
     Attributes:
-        rate: Tokens a second.
-        most: The size of the bucket; by default the tokens of a second.
+        rate: Tokens per second.
+        most: The size of the bucket; by default the tokens of one second.
     """
 
     rate: float
@@ -247,7 +247,7 @@ class Limit:
         self.tokens = self.most = self.most or self.rate
 
     def takes(self, count: float) -> bool:
-        """Take tokens if there are enough; a number above the bucket's size needs a full bucket."""
+        """Take tokens if there are enough; more than the bucket's size needs a full bucket."""
         now = time.monotonic()
         self.tokens = min(self.most, self.tokens + (now - self.filled_at) * self.rate)
         self.filled_at = now
@@ -259,13 +259,13 @@ class Limit:
 
 @dataclass(frozen=True)
 class Logged:
-    """One request to the streaming endpoint, from the log.
+    """A request to the streaming endpoint, from the log.
 
     Attributes:
         number: Its number, from 1.
         fault: The fault it met, if any.
         messages: Number of its messages, 0 if it was not read.
-        accepted: The names of the accepted records, repeated ones repeated.
+        accepted: The names of the accepted records, with repetitions.
     """
 
     number: int
@@ -275,7 +275,7 @@ class Logged:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether the sender got a complete answer."""
+        """True if the sender got a complete answer."""
         return self.fault not in UNACKNOWLEDGED
 
 

@@ -50,13 +50,13 @@ _PATCH_CODES = {"body": "1405-400", "op": "1434-400", "path": "1455-400"}
 
 
 def settled_flow(context: Context, flow_id: str) -> Json | None:
-    """Return a dataflow's current state: after a delay it is enabled and its inlet appears."""
+    """Return a dataflow in its current state: after a delay, it is enabled and has its inlet."""
     flow = context.store.get("flows", flow_id)
     return None if flow is None else _settled(context, flow)
 
 
 def flow_of_inlet(context: Context, inlet_id: str) -> Json | None:
-    """Return the dataflow an inlet belongs to, once that inlet is provisioned; it may be disabled."""
+    """Return the dataflow of a provisioned inlet; it may be disabled."""
     inlet = context.store.get("inlet", inlet_id)
     flow = settled_flow(context, inlet["flowId"]) if inlet else None
     return flow if flow and "options" in flow else None
@@ -123,7 +123,7 @@ class FlowService(Service):
 
     @route("POST", f"{BASE}/{KINDS}")
     async def create(self, request: web.Request) -> web.Response:
-        """Create a connection or a dataflow; a dataflow is enabled a little later."""
+        """Create a connection or a dataflow; a dataflow is enabled after a delay."""
         plural = request.match_info["plural"]
         if not request.body_exists:
             raise bad("1405-400", "The body is empty")
@@ -270,7 +270,7 @@ class FlowService(Service):
         }
 
     def _with_dataset(self, flow: Json) -> Json:
-        """Return a deleted dataflow with its dataset's id: messages accepted before still land there."""
+        """Return a deleted dataflow with its dataset's id: messages accepted earlier still land there."""
         target = self._context.store.get("targetConnections", flow["targetConnectionIds"][0])
         return {**flow, "dataSetId": target["params"]["dataSetId"] if target else None}
 

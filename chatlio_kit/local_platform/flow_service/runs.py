@@ -1,4 +1,4 @@
-"""Runs of dataflows: one per hour window, counted up with every chunk.
+"""Runs of dataflows: one per hour, updated with every chunk.
 
 Source: Dataflows API guide, "Monitor dataflows", and "Monitor streaming dataflows".
 """
@@ -19,7 +19,7 @@ _TITLES = {MAPPER_WARNING: "Mapper Transform Error"}
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What one chunk adds to a run."""
+    """The counts that one chunk adds to a run."""
 
     messages: int
     landing: Landing

@@ -1,7 +1,7 @@
-"""Flow Service's fixed specifications: which connectors and kinds of dataflow there are.
+"""Flow Service's fixed specifications of connectors and kinds of dataflow.
 
 Source: "Create a source connection and dataflow for Chatlio", "HTTP API source" and the Sources SDK pages.
-The names of specifications are not documented for every id; the ids are.
+All ids are documented, but not all names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The checks of Flow Service before it stores a connection or a dataflow.
+"""Flow Service's checks before it stores a connection or a dataflow.
 
 Source: Flow Service: error codes.
 """
@@ -35,7 +35,7 @@ def check_source_connection(_context: Context, body: Json) -> None:
 
 
 def check_target_connection(context: Context, body: Json) -> None:
-    """Return a data lake target: an existing dataset, and the very schema of that dataset."""
+    """Return a data lake target: an existing dataset, with that dataset's schema."""
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
     if spec_id != DATA_LAKE_TARGET:
         raise bad("1307-400", f"The connection spec {spec_id} is not a valid target")
@@ -66,7 +66,7 @@ def check_flow(context: Context, body: Json) -> None:
 
 
 def check_transformations(context: Context, transformations: Any, target: Json) -> None:
-    """Return the one Mapping transformation: an existing version of a mapping set for the target's schema."""
+    """Return the only transformation, Mapping: an existing mapping set version for the target's schema."""
     if not isinstance(transformations, list) or len(transformations) != 1:
         raise bad("1419-400", "transformations must hold exactly one Mapping")
     transformation = transformations[0]
@@ -98,7 +98,7 @@ def bad(code: str, message: str) -> problems.ApiError:
 
 
 def missing(plural: str, key: str) -> problems.ApiError:
-    """Return the refusal for an id that is not there."""
+    """Return the refusal for an unknown id."""
     return problems.flow_service(
         "1439-404",
         "Resource not found",

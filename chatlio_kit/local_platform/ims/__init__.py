@@ -1,1 +1,1 @@
-"""Who may call: tokens, the local account, permissions, sandboxes."""
+"""Access: tokens, the local account, permissions, sandboxes."""

@@ -1,4 +1,4 @@
-"""The permissions of the credential: effective policies, the names, and what each call needs.
+"""The permissions of the credential: effective policies, names, and the permissions that each call needs.
 
 Source: Access Control API guide, "Effective policies" and "Permissions and resource types".
 """
@@ -46,7 +46,7 @@ _RIGHTS_BY_PATH = (
 
 
 def permission_for(method: str, path: str) -> tuple[str, ...]:
-    """Return the permissions any one of which lets a call through; empty when the call needs none."""
+    """Return the permissions for a call, one of which suffices; empty if the call needs none."""
     for prefix, area in _RIGHTS_BY_PATH:
         if path.startswith(prefix):
             if method in ("GET", "HEAD"):
@@ -56,11 +56,11 @@ def permission_for(method: str, path: str) -> tuple[str, ...]:
 
 
 class AccessControl(Service):
-    """Answers what the calling credential may do."""
+    """The rights of the calling credential."""
 
     @route("POST", f"{BASE}/acl/effective-policies")
     async def effective_policies(self, request: web.Request) -> web.Response:
-        """Return the rights among those asked for; one that is not held is left out."""
+        """Return the requested rights that the credential has."""
         asked = await self.json_body(request)
         if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
             raise problems.bad_request("The body must be an array of permission names")

@@ -24,8 +24,8 @@ _SHORTEST_SECRET = 32
 class LocalAccount:
     """The only account of a local platform.
 
-    Its names are public. The secret is the store's own: other users and web pages reach the loopback
-    interface too, but they cannot read the store.
+    Its names are public. Its secret belongs to the store, because other users and web pages reach the
+    loopback interface too, but cannot read the store.
     """
 
     client_secret: str = field(repr=False)
@@ -37,12 +37,12 @@ class LocalAccount:
 
     @property
     def tenant_namespace(self) -> str:
-        """The object every custom field lives under: an underscore and the tenant id."""
+        """The object that holds all custom fields: an underscore and the tenant id."""
         return f"_{self.tenant_id}"
 
     @property
     def technical_user(self) -> str:
-        """The user that resources are created by."""
+        """The user who creates resources."""
         return f"{self.client_id}@techacct.adobe.com"
 
     @property
@@ -53,20 +53,20 @@ class LocalAccount:
 
 @dataclass(frozen=True)
 class Options:
-    """The options that a server is started with.
+    """The options of a server.
 
     Attributes:
         enabling_delay: Seconds until a new dataflow is enabled and shows its inlet.
-        processing_delay: Seconds that accepted messages wait, so that a trickle lands in few batches.
+        processing_delay: Seconds that accepted messages wait, so that slow streams land in few batches.
         consolidation_delay: Seconds after which a dataset's batches are merged into one; by default never.
         token_lifetime: Seconds an access token is valid.
-        largest_page: Objects on a page of a list, at most, where the documentation names no maximum.
+        largest_page: Maximum number of objects on a page of a list if the documentation names none.
         withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``; and
             ``"record-delete"``, the entitlement to work orders, ``"data-hygiene"``, the right to them, and
             ``"conversation-field-groups"``, the field groups for conversations.
         profile_days: Days for which Profile keeps events of a new dataset, from 30; 0 keeps them for good.
-        requests_per_second: Requests that the streaming endpoint takes before it answers 429.
-        messages_per_second: Messages that it takes before it answers 429.
+        requests_per_second: Requests that the streaming endpoint accepts before it answers 429.
+        messages_per_second: Messages that it accepts before it answers 429.
         sandbox_type: The type of the sandbox, ``development`` or ``production``.
         faults: A file of faults, or the content of such a file; see `faults.plan`.
         header_seconds: Seconds in which a new connection must send its first request's headers.
@@ -95,7 +95,7 @@ class Options:
 
 
 def read_secret(store: Path) -> str | None:
-    """Return the client secret of a store; None when it has none."""
+    """Return the client secret of a store; None if it has none."""
     path = store / CREDENTIAL_FILE
     try:
         secret = path.read_text(encoding="ascii").strip() if stat.S_ISREG(path.lstat().st_mode) else ""
@@ -105,7 +105,7 @@ def read_secret(store: Path) -> str | None:
 
 
 def make_secret(store: Path) -> str:
-    """Return the client secret of a store; create one unless there is one that nobody else can read.
+    """Return the client secret of a store; create one unless a private one exists.
 
     Only the process that holds the store calls this, before it answers any request.
     """

@@ -1,4 +1,4 @@
-"""Sandbox management: the one sandbox there is.
+"""Sandbox management: the only sandbox.
 
 Source: Sandbox API guide.
 """
@@ -19,7 +19,7 @@ class Sandboxes(Service):
 
     @route("GET", f"{BASE}/", f"{BASE}/sandboxes")
     async def active(self, request: web.Request) -> web.Response:
-        """Return all sandboxes of the organisation; ``limit`` and ``offset`` come together or not at all."""
+        """Return all sandboxes of the organisation; ``limit`` requires ``offset``, and vice versa."""
         given = [request.query[name] for name in ("limit", "offset") if name in request.query]
         if len(given) == 1 or not all(number.isascii() and number.isdigit() for number in given):
             raise problems.generic(400, "Bad request", "limit and offset must be given together, as numbers")
@@ -37,5 +37,5 @@ class Sandboxes(Service):
 
     def _sandbox(self) -> Json:
         name, kind = self._context.account.sandbox, self._context.options.sandbox_type
-        is_default = kind == "production"  # the default sandbox is a production one
+        is_default = kind == "production"  # the default sandbox is a production sandbox
         return {"name": name, "title": name, "state": "active", "type": kind, "isDefault": is_default}

@@ -27,7 +27,7 @@ class Ims(Service):
         return [web.post("/ims/token/v3", self.token)]
 
     async def token(self, request: web.Request) -> web.Response:
-        """Exchange client id and secret for a token; parameters come in the form or the query."""
+        """Exchange client id and secret for a token; parameters are in the form or the query."""
         asked = {**request.query}
         if request.content_type == "application/x-www-form-urlencoded":
             body = await read_body(request, self._context.options.body_seconds, _LARGEST_FORM)
@@ -57,7 +57,7 @@ class Ims(Service):
 
 
 def _signed_looking(claims: dict[str, str]) -> str:
-    """Three dotted parts as in a JWT; only the last, random one is ever looked at."""
+    """Return three dotted parts, as in a JWT; only the last, random part is ever checked."""
     header = {"alg": "RS256", "typ": "at+jwt"}
     parts = [base64.urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=").decode() for part in (header, claims)]
     return ".".join([*parts, secrets.token_urlsafe(48)])

@@ -1,1 +1,1 @@
-"""Streaming ingestion, and how messages land."""
+"""Streaming ingestion, and the landing of messages."""

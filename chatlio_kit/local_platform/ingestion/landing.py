@@ -27,7 +27,7 @@ UNREADABLE_CODE = "INGEST-1401-400"
 
 @dataclass
 class Failures:
-    """Messages that did not become rows, and why.
+    """Messages that did not become rows, and the reasons.
 
     Attributes:
         lines: The lines of the failed file.
@@ -44,7 +44,7 @@ class Failures:
     def add(
         self, message: Message, header: Json, layer: str, reasons: list[tuple[str, str]], errors: Json
     ) -> None:
-        """Record one failed message under its reasons, pairs of code and text.
+        """Record one failed message under its reasons: pairs of code and text.
 
         The line's three values are JSON inside strings, as in the failed batches of streaming ingestion.
         """
@@ -86,7 +86,7 @@ class Pipeline:
         self._header = header
 
     def land(self, messages: list[Message]) -> Landing:
-        """Map, validate and convert; every message ends as a row or as a failure."""
+        """Map, validate and convert messages; each becomes a row or a failure."""
         failures = Failures()
         rows: list[Json] = []
         sources: list[Message] = []
@@ -177,7 +177,7 @@ class Pipeline:
 
 
 def fail_unknown(failures: Failures, message: Message, header: Json, text: str) -> None:
-    """Record a message that failed for none of the two documented reasons."""
+    """Record a message that failed for neither of the two documented reasons."""
     errors: Any = {"_errors": [{"code": UNREADABLE_CODE, "message": text}]}
     failures.add(message, header, "invalidRecordsUnknown", [(UNREADABLE_CODE, text)], errors)
 

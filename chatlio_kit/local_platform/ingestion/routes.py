@@ -35,19 +35,19 @@ _MEMBERS_OF_HEADER = ("schemaRef", "flowId", "datasetId")
 
 
 class MessageProblem(ValueError):
-    """A single message that the endpoint does not accept."""
+    """An error for a single message that the endpoint does not accept."""
 
 
 @dataclass(frozen=True)
 class Inlet:
-    """An inlet that exists, and the dataflow named by the request for raw records, if one was."""
+    """An existing inlet, and the dataflow that a request for raw records names, if any."""
 
     id: str
     flow: Json | None
 
 
 class Inbox:
-    """Writes accepted messages durably on a thread of its own, and wakes the lake."""
+    """A thread that writes accepted messages durably and wakes the lake."""
 
     def __init__(self, store: Store, arrived: Callable[[], None], *, keeps_log: bool = False) -> None:
         self._store = store
@@ -81,16 +81,16 @@ class Ingestion(Service):
 
     @route("POST", "/collection/{inlet}")
     async def single(self, request: web.Request) -> web.StreamResponse:
-        """Accept one message; the dataflow of a raw record comes as header or as query parameter."""
+        """Accept one message; the dataflow of a raw record is named by a header or a query parameter."""
         return await self._try(request, self._single)
 
     @route("POST", "/collection/batch/{inlet}")
     async def batch(self, request: web.Request) -> web.StreamResponse:
-        """Accept many messages and answer 207 with one element per message, in their order."""
+        """Accept several messages and answer 207 with one element for each, in their order."""
         return await self._try(request, self._batch)
 
     async def _try(self, request: web.Request, handle: Handle) -> web.StreamResponse:
-        """Handle a request, unless a limit or a fault on demand prevents it."""
+        """Handle a request, unless a limit or an injected fault prevents it."""
         if not self._requests.takes(1):
             raise _too_many("requests")
         trial = self._context.faults.trial()
@@ -165,7 +165,7 @@ class Ingestion(Service):
         return answer({**head, "responses": trial.altered(responses)}, 207)
 
     async def _check_whole(self, trial: Trial, inlet_id: str, messages: list[Any]) -> None:
-        """Refuse a request as a whole when it exceeds the limit, or by a fault on demand."""
+        """Refuse a whole request that exceeds the limit, or by an injected fault."""
         if not self._messages.takes(len(messages)):
             raise _too_many("messages")
         if trial.rule is not None and trial.refuses(messages):
@@ -186,7 +186,7 @@ class Ingestion(Service):
             raise problems.collection(400, message, title="Invalid JSON") from error
 
     def _inlet(self, request: web.Request, flow_id: str | None) -> Inlet:
-        """Return the inlet of the path; a dataflow that is named must be enabled and belong to it."""
+        """Return the inlet of the path; a named dataflow must be enabled and belong to it."""
         inlet_id = request.match_info["inlet"]
         owner = flow_of_inlet(self._context, inlet_id)
         if owner is None:
@@ -221,7 +221,7 @@ class Ingestion(Service):
         return Message(inlet.flow["id"], "raw", received, xaction_id, orjson.dumps(body))
 
     def _flow_of_envelope(self, inlet: Inlet, body: Json) -> str:
-        """Return the dataflow an XDM envelope names, after the checks of the endpoint."""
+        """Return the dataflow that an XDM envelope names, after the endpoint's checks."""
         account = self._context.account
         header, content = body["header"], body["body"]
         where = f"inletId: [{inlet.id}] imsOrgId: [{account.org_id}]"

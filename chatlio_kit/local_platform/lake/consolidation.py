@@ -1,7 +1,7 @@
-"""Consolidation: a dataset's batches merged into one, which the old ones name as their successor.
+"""Consolidation: a dataset's batches are merged into one, which the old ones name as their successor.
 
-Code that calls the service shows that batches may be merged later, and that the tag ``acp_successor`` leads
-to their rows. The time, and the state of the old batches, are not documented. Here they become ``inactive``
+Client code shows that batches may be merged later, and that the tag ``acp_successor`` leads to their rows.
+The time, and the state of the old batches, are not documented. Here they become ``inactive``
 and lose their files.
 """
 

@@ -57,7 +57,7 @@ class DataAccess(Service):
 
     @route("GET", f"{BASE}/files/{{id}}")
     async def file(self, request: web.Request) -> web.StreamResponse:
-        """Return the parts of a dataset file, or with ``path`` the part itself; ``Range`` is honoured."""
+        """Return the parts of a dataset file, or with ``path`` one part; ``Range`` is honoured."""
         file_id = request.match_info["id"]
         batch_id = file_id.removesuffix(_FILE_SUFFIX)
         batch = self._context.store.batch(batch_id)
@@ -98,7 +98,7 @@ class DataAccess(Service):
     async def meta(self, request: web.Request) -> web.StreamResponse:
         """Return a batch's metadata: error diagnostics by row, and the paths of its input files.
 
-        A ``path`` of ``row_errors`` or ``input_files`` lists files, and with the name of one it is that file.
+        The ``path`` ``row_errors`` or ``input_files`` lists files; with a file's name, it returns that file.
         """
         batch_id, _ = batch_of(self._context.store, request)
         path = request.query.get("path", "")
@@ -191,7 +191,7 @@ def _size(lines: Iterator[bytes]) -> int:
 
 
 def _row_errors(path: Path, name: str) -> Iterator[bytes]:
-    """Yield the lines of a diagnostics file; rows that were not parsed have one of their own."""
+    """Yield the lines of a diagnostics file; unparsed rows have a file of their own."""
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""Erase rows from a store permanently, with every copy of their values.
+"""Erase rows, and every copy of their values, from a store permanently.
 
 The server must not run meanwhile. Batches and runs keep their counts. A kill leaves each file whole, and
-copies are erased before the row that leads to them: the same call finishes the job.
+copies are erased before the rows that lead to them, so the same call can finish the job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..store import DATABASE, LAKE, TABLES, Json
 from .files import FAILED_SUFFIX, write_file, write_table
 
 Matches = Callable[[str], bool]
-"""Returns whether a row, written as JSON, is to be erased."""
+"""A function that decides whether to erase a row, written as JSON."""
 
 ERASED = "(erased)"
 LOG = "server.log"
@@ -37,9 +37,9 @@ class Erased:
     """Counts of erased data in a store.
 
     Attributes:
-        rows: Rows and failed messages, and messages that waited to be processed.
-        descriptions: Descriptions of batches and runs that quoted them.
-        log_lines: Lines of the server's log that quoted them.
+        rows: Rows, failed messages, and messages waiting to be processed.
+        descriptions: Descriptions of batches and runs that quoted the rows.
+        log_lines: Lines of the server's log that quoted the rows.
     """
 
     rows: int = 0
@@ -50,12 +50,12 @@ class Erased:
 def find_rows(store: Path, matches: Matches) -> Iterator[Json]:
     """Yield the rows, failed messages and waiting messages that match.
 
-    The body of a failed message is JSON inside a string; it is yielded parsed.
+    The body of a failed message, JSON inside a string, is yielded parsed.
     """
     for path in _files(store):
         for line in _lines(path):
             if matches(line.decode(errors="replace")):
-                with suppress(orjson.JSONDecodeError):  # a line of an upload may be anything
+                with suppress(orjson.JSONDecodeError):  # an upload may contain any line
                     yield _parsed(orjson.loads(line))
     for _, _, bodies in _waiting(store):
         for body in bodies:
@@ -64,12 +64,12 @@ def find_rows(store: Path, matches: Matches) -> Iterator[Json]:
 
 
 def erase_rows(store: Path, matches: Matches) -> Erased:
-    """Erase rows from the lake, from failed batches and from the inbox, and every copy that quotes them.
+    """Erase rows from the lake, failed batches and the inbox, and every copy that quotes them.
 
-    Stops the server that has the store.
+    This stops the store's server.
 
     Raises:
-        CannotServe: The server does not end, is a thread of another program, or another program reads
+        CannotServe: The server does not end or is a thread of another program, or another program reads
             the store.
     """
     stop(store)
@@ -85,7 +85,7 @@ def erase_rows(store: Path, matches: Matches) -> Erased:
         def quotes(text: str) -> bool:
             return matches(text) or any(message in text for message in messages)
 
-        # Quotations are erased first: after a kill, the rows still lead to the remaining ones.
+        # Quotations are erased first: after a kill, the rows still lead to the remaining quotations.
         erased.descriptions = _erase_descriptions(store, quotes)
         erased.log_lines = _erase_log(store, quotes)
         for path, flags in selected.items():
@@ -135,7 +135,7 @@ def _parsed(row: Json) -> Json:
 
 
 def _messages_about(selected: dict[Path, list[bool]]) -> set[str]:
-    """Return the error messages of the selected failed messages, without those that others share."""
+    """Return the error messages that only the selected failed messages have."""
     of_selected: set[str] = set()
     of_others: set[str] = set()
     for path, flags in selected.items():
@@ -161,7 +161,7 @@ def _erase_descriptions(store: Path, quotes: Matches) -> int:
     """Erase quotations in batches, runs and the log of faults."""
     count: Counter[str] = Counter()
     with _open_database(store) as db:
-        db.executescript(TABLES)  # an older store may lack some
+        db.executescript(TABLES)  # an older store may lack some tables
         db.execute("BEGIN IMMEDIATE")
         for table in ("batch", "run"):
             for key, body in db.execute(f"SELECT id, body FROM {table}").fetchall():  # noqa: S608 - names from above
@@ -203,7 +203,7 @@ def _erase_log(store: Path, quotes: Matches) -> int:
 
 
 def _waiting(store: Path) -> list[tuple[int, list[str], list[bytes]]]:
-    """Return the inbox's rows: number, ids of the messages, and their bodies."""
+    """Return the inbox's rows: number, message ids and message bodies."""
     if not (store / DATABASE).exists():
         return []
     with _open_database(store) as db:

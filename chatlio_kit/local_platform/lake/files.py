@@ -1,6 +1,6 @@
-"""The files of the lake: their columns, the rows that fit them, and safe writing.
+"""The lake's files: columns, matching rows, and safe writing.
 
-A batch's rows are in numbered parts, so that each fits in memory; a streamed batch has one.
+A batch's rows are split into numbered parts that fit in memory; a streamed batch has one part.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def new_batch_id() -> str:
 
 
 def good_file(lake: Path, batch_id: str, part: int = 0) -> Path:
-    """Return where a part of a successful batch's rows is."""
+    """Return the path of a part of a successful batch's rows."""
     return lake / f"{batch_id}{f'.{part:05}' if part else ''}{GOOD_SUFFIX}"
 
 
 def good_files(lake: Path, batch_id: str) -> Iterator[Path]:
-    """Yield the parts that hold a batch's rows."""
+    """Yield the paths of the parts with a batch's rows."""
     part = 0
     while (path := good_file(lake, batch_id, part)).exists():
         yield path
@@ -51,11 +51,11 @@ def good_files(lake: Path, batch_id: str) -> Iterator[Path]:
 
 
 class PartWriter:
-    """Gathers a batch's rows and writes them in parts.
+    """A writer that collects a batch's rows and writes them in parts.
 
     Attributes:
-        parts: Parts written.
-        size: Their bytes.
+        parts: Number of parts written.
+        size: Their size in bytes.
     """
 
     def __init__(self, lake: Path, batch_id: str) -> None:
@@ -64,14 +64,14 @@ class PartWriter:
         self._gathered: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
-        """Take rows; columns that only some tables have are null in the others."""
+        """Add rows; columns that only some tables have are null in the others."""
         self._gathered.append(table)
         rows, size = (sum(getattr(each, name) for each in self._gathered) for name in ("num_rows", "nbytes"))
         if rows >= PART_ROWS or size >= PART_BYTES:
             self.close()
 
     def close(self) -> None:
-        """Write what was gathered."""
+        """Write the remaining rows."""
         if self._gathered:
             table = pa.concat_tables(self._gathered, promote_options="default")
             self.size += write_rows(self._lake, self._batch_id, table, self.parts)
@@ -80,12 +80,12 @@ class PartWriter:
 
 
 def batch_of(path: Path) -> str:
-    """Return the batch that a file of the lake belongs to."""
+    """Return the id of the batch to which a file of the lake belongs."""
     return path.name.partition(".")[0]
 
 
 def failed_file(lake: Path, batch_id: str) -> Path:
-    """Return where the messages of a failed batch are."""
+    """Return the path of a failed batch's messages."""
     return lake / f"{batch_id}{FAILED_SUFFIX}"
 
 
@@ -100,19 +100,19 @@ def write_table(path: Path, table: pa.Table) -> int:
 
 
 def write_failed(lake: Path, batch_id: str, lines: Iterable[bytes]) -> int:
-    """Write a batch's failed messages, a line each; return its size in bytes."""
+    """Write a batch's failed messages, one per line; return the file's size in bytes."""
     return write_file(failed_file(lake, batch_id), lambda file: file.writelines(lines))
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], None]) -> int:
-    """Write a file as a whole or not at all; return its size in bytes."""
+    """Write a file completely or not at all; return its size in bytes."""
     unfinished = path.with_suffix(f"{path.suffix}.unfinished")
     with open(open_private(unfinished, os.O_TRUNC | os.O_WRONLY), "wb") as file:
         fill(file)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
-    if os.name == "posix":  # Windows does not open folders
+    if os.name == "posix":  # Windows cannot open folders
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -128,7 +128,7 @@ def remove_files(lake: Path, batch_id: str) -> None:
 
 
 def remove_orphans(store: Store) -> None:
-    """Remove files whose batch was never recorded, or is inactive; messages are still in the inbox."""
+    """Remove files of inactive batches, and of unrecorded ones, whose messages are still in the inbox."""
     known = store.batch_ids() - store.batch_ids(status="inactive")
     for path in store.lake.iterdir():
         if path.suffix == ".unfinished" or batch_of(path) not in known:
@@ -136,7 +136,7 @@ def remove_orphans(store: Store) -> None:
 
 
 class RowWriter:
-    """Turns valid rows into an Arrow table with the same columns for every batch of a dataset."""
+    """A converter of valid rows to Arrow tables that have the same columns in all batches of a dataset."""
 
     def __init__(self, json_schema: Json) -> None:
         fields, self._convert = _object(json_schema)
@@ -146,7 +146,7 @@ class RowWriter:
         """Return the table of these rows.
 
         Raises:
-            ValueError: A value has no place in its column, such as a leap second.
+            ValueError: A value does not fit its column, e.g. a leap second.
         """
         convert = self._convert
         converted = rows if convert is None else [convert(row) for row in rows]
@@ -154,7 +154,7 @@ class RowWriter:
 
 
 def _object(node: Json) -> tuple[list[pa.Field], Convert | None]:
-    """Return the columns of an object, and the conversion of its values, if they need one."""
+    """Return the columns of an object, and the conversion of its values if necessary."""
     fields: list[pa.Field] = []
     converts: list[tuple[str, Convert]] = []
     for name, child in node.get("properties", {}).items():
@@ -177,7 +177,7 @@ def _object(node: Json) -> tuple[list[pa.Field], Convert | None]:
 
 
 def _type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
-    """Return the column type of a schema node, None for an object without fields; and the conversion."""
+    """Return the column type of a schema node (None for an object without fields), and the conversion."""
     kind, xdm_type = node.get("type"), node.get("meta:xdmType")
     if kind == "object":
         return _object_type(node)
@@ -223,7 +223,7 @@ def _object_type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
 
 
 def _instant(moment: str | int) -> int:
-    """Return milliseconds since 1970, which pyarrow takes as they are.
+    """Return milliseconds since 1970, which pyarrow stores unchanged.
 
     pyarrow drops the offset of a datetime when PYARROW_IGNORE_TIMEZONE is set, which pandera does.
     """
@@ -238,7 +238,7 @@ def _day(moment: str | int) -> date:
 
 
 def plain(value: Any) -> Any:
-    """Return a row as its sender wrote it: without nulls, times as RFC 3339 text."""
+    """Return a row as its sender wrote it: without nulls, and with times in RFC 3339."""
     if isinstance(value, dict):
         return {key: plain(member) for key, member in value.items() if member is not None}
     if isinstance(value, list):

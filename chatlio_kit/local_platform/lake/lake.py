@@ -1,8 +1,8 @@
-"""The asynchronous second stage: a thread that turns accepted messages into batches and runs.
+"""The asynchronous second stage: a thread that processes accepted messages into batches and runs.
 
-A batch's file is in place before the transaction that records the batch, counts it in the run and takes its
-messages out of the inbox. A kill before that transaction leaves a file that nothing refers to, and the
-messages are processed again; a kill after it leaves nothing to do.
+A batch's file is written before the transaction that records the batch, counts it in the run and removes its
+messages from the inbox. After a kill before that transaction, the file is an orphan and the messages are
+processed again; after a kill later, nothing is left to do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PAUSE_BETWEEN_CONSOLIDATIONS = 0.05
 
 @dataclass(frozen=True)
 class _Recipe:
-    """Everything a pipeline depends on."""
+    """The dependencies of a pipeline."""
 
     mappings: list[Json]
     json_schema: Json
@@ -44,7 +44,7 @@ class _Recipe:
 
 
 class Lake:
-    """Processes the inbox on its own thread until stopped."""
+    """A thread that processes the inbox until it is stopped."""
 
     def __init__(self, folder: Path, account: LocalAccount, options: Options) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class Lake:
         self._promotion = Promotion()
 
     def start(self) -> None:
-        """Start the thread; messages of an earlier server come first."""
+        """Start the thread, beginning with messages left by an earlier server."""
         self._thread.start()
 
     def notify(self) -> None:
@@ -65,7 +65,7 @@ class Lake:
         self._wake.set()
 
     def stop(self) -> None:
-        """Finish the current chunk and end the thread; the rest of the inbox waits for the next start."""
+        """Finish the current chunk and end the thread; the next start processes the rest of the inbox."""
         self._stopping = True
         self._wake.set()
         self._thread.join()
@@ -88,7 +88,7 @@ class Lake:
             store.close()
 
     def _step(self, context: Context) -> float | None:
-        """Process one chunk if one is due; return the seconds to sleep, None until something arrives."""
+        """Process a chunk if one is due; return the seconds to sleep, None to wait for a message."""
         carry_out(context)
         waits = [self._process_oldest(context), self._promotion.step(context)]
         if all(wait is None for wait in waits):
@@ -108,7 +108,7 @@ class Lake:
         return 0
 
     def _consolidate(self, context: Context) -> float | None:
-        """Merge old batches, if the option asks for it; return the seconds until the next time."""
+        """Merge old batches if the option is set; return the seconds until the next time."""
         delay = self._options.consolidation_delay
         if delay == math.inf:
             return None

@@ -1,4 +1,4 @@
-"""The identities of a stored row, as Identity Service and Profile read them.
+"""The identities of a stored row, as read by Identity Service and Profile.
 
 Source: Identity Service guardrails; identity linking logic; XDM, "identityMap".
 """
@@ -25,10 +25,10 @@ class RowIdentities:
     """The identities of one row.
 
     Attributes:
-        valid: Those that Identity Service takes, without repetitions.
-        primary: The one that Profile files the row under; None when there is none, more than one, or one
-            that is blocked.
-        declared_primary: The one that is declared primary, blocked or not; record delete goes by it.
+        valid: Identities that Identity Service accepts, without repetitions.
+        primary: The identity by which Profile stores the row; None if there are none or several, or if it
+            is blocked.
+        declared_primary: The identity declared primary, blocked or not; record delete uses it.
     """
 
     valid: tuple[Identity, ...]
@@ -46,7 +46,7 @@ def is_blocked(namespace: str, value: str) -> bool:
 
 
 def identities_of(row: Json, described: dict[tuple[str, ...], tuple[str, bool]]) -> RowIdentities:
-    """Return the identities of a row as Parquet holds it.
+    """Return the identities of a row read from Parquet.
 
     Args:
         row: The row; its ``identityMap`` is a list of pairs, as Arrow reads a map.

@@ -1,7 +1,7 @@
 """Identity Service: the namespaces of the organisation.
 
 Source: Identity Service API guide, "Namespaces". A namespace is never deleted, and its code and type never
-change. Codes are case-sensitive; here one that differs from another by case alone is refused. The codes of
+change. Codes are case-sensitive; codes that differ only in case are refused here. The codes of
 the standard namespaces are documented; the numbers of Email_LC_SHA256 and GAID are assumed.
 """
 
@@ -73,7 +73,7 @@ class Namespaces(Service):
 
 
 def all_namespaces(context: Context) -> list[Json]:
-    """Return Adobe's standard namespaces and those of the organisation."""
+    """Return Adobe's standard namespaces and the organisation's own."""
     standard = [
         {"updateTime": 0, "createTime": 0, "id": key, "code": code, "name": name, "idType": kind,
          "status": "ACTIVE", "description": name, "custom": False}

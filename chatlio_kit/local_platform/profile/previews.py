@@ -1,6 +1,6 @@
 """Profile's own counters: the status of the latest sample.
 
-Source: Profile API guide, "Preview sample status". Counts are of now here; the service takes a sample daily.
+Source: Profile API guide, "Preview sample status". Counts here are current; the service takes a sample daily.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ BASE = "/data/core/ups"
 
 
 class Previews(Service):
-    """Counts profiles and their fragments."""
+    """Counts of profiles and their fragments."""
 
     @route("GET", f"{BASE}/previewsamplestatus")
     async def status(self, _request: web.Request) -> web.Response:
-        """Return how many profiles and fragments there are."""
+        """Return the numbers of profiles and fragments."""
         view = await asyncio.to_thread(people_view, self._context)
         fragments = sum(len(dataset.fragments) for dataset in view.datasets.values())
         return answer(

@@ -1,9 +1,9 @@
-"""What Profile and Identity Service hold: read from the lake's rows whenever somebody asks.
+"""The contents of Profile and Identity Service, computed from the lake's rows on each request.
 
-Profile takes an event of a dataset whose tag ``unifiedProfile`` enables it, if the event landed after that,
-names exactly one valid primary identity, is no larger than 10 KB, is not older than the expiry, and has an
-``_id`` that the dataset has not shown before. Identity Service links the identities of an event of a dataset
-with the tag ``unifiedIdentity``; an event with one identity leaves nothing there. A graph holds 50 of them.
+Profile ingests an event from a dataset enabled by the tag ``unifiedProfile`` if the event landed after that,
+names exactly one valid primary identity, is not larger than 10 KB or older than the expiry, and has an
+``_id`` that is new in the dataset. Identity Service links the identities of an event from a dataset with the
+tag ``unifiedIdentity``; an event with a single identity adds nothing. A graph holds 50 identities.
 
 Source: Profile guardrails; Identity Service guardrails; event expirations; event duplication.
 """
@@ -37,13 +37,13 @@ _FIRST_OUT = ("cookie", "device")
 
 @dataclass
 class DatasetView:
-    """What Profile and Identity Service took of one dataset.
+    """Contents of Profile and Identity Service from one dataset.
 
     Attributes:
         kept: Events in Profile, by batch.
-        fragments: The primary identities that Profile files them under.
-        linked: Rows from which Identity Service took links, by batch.
-        skipped: Rows from which it took none, by batch.
+        fragments: The primary identities by which Profile stores them.
+        linked: Rows whose identities Identity Service linked, by batch.
+        skipped: Rows without a link, by batch.
     """
 
     kept: Counter[str] = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class DatasetView:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a batch, read part by part whenever they are iterated over."""
+    """The rows of a batch, read part by part on each iteration."""
 
     paths: list[Path]
 
@@ -66,7 +66,7 @@ class _Rows:
 
 @dataclass
 class _Graph:
-    """Links between identities, and when each was last seen."""
+    """Links between identities, and the time at which each was last seen."""
 
     parents: dict[Identity, Identity] = field(default_factory=dict)
     seen: dict[Identity, int] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class PeopleView:
 
     @property
     def profiles(self) -> int:
-        """How many profiles there are: fragments whose identities are in one graph are one."""
+        """Number of profiles: fragments whose identities are in the same graph count once."""
         graph_of = {identity: number for number, graph in enumerate(self.graphs) for identity in graph}
         fragments = {identity for view in self.datasets.values() for identity in view.fragments}
         return len({graph_of.get(identity, identity) for identity in fragments})
@@ -149,7 +149,7 @@ class PeopleView:
         return view
 
     def _capped(self, identities: list[Identity], seen: dict[Identity, int]) -> set[Identity]:
-        """Return the identities that a full graph keeps: the oldest cookies and devices leave first."""
+        """Return the identities that a full graph keeps: the oldest cookies and devices are removed first."""
 
         def order(identity: Identity) -> tuple[bool, int]:
             return self._types.get(identity[0]) not in _FIRST_OUT, seen[identity]
@@ -158,7 +158,7 @@ class PeopleView:
 
 
 def people_view(context: Context) -> PeopleView:
-    """Return the view of now, read through a connection of its own, so that a thread can take the time."""
+    """Return the current view, read through a separate connection so that it can run on another thread."""
     store = Store(context.store.folder)
     try:
         return PeopleView(replace(context, store=store))
@@ -186,19 +186,19 @@ def described_identities(context: Context, schema_id: str) -> dict[tuple[str, ..
 
 
 def has_tag(dataset: Json, tag: str) -> bool:
-    """Return whether a dataset's tag says ``enabled:true``; samples write it with and without a blank."""
+    """Return whether a dataset's tag is ``enabled:true``, with or without a space, as in samples."""
     values = dataset["tags"].get(tag, [])
     return any(str(value).replace(" ", "").startswith("enabled:true") for value in values)
 
 
 def profile_expiry(dataset: Json) -> timedelta | None:
-    """Return how long Profile keeps a dataset's events; None when it keeps them."""
+    """Return the period for which Profile keeps a dataset's events; None if it is unlimited."""
     profile = (dataset.get("extensions") or {}).get("adobe_unifiedProfile") or {}
     return duration((profile.get("rowExpiration") or {}).get("ttlValue"))
 
 
 def duration(text: str | None) -> timedelta | None:
-    """Return an ISO 8601 duration of years, months and days; None when there is none."""
+    """Parse an ISO 8601 duration of years, months and days; return None if it is not one."""
     match = _DURATION.fullmatch(text or "")
     if match is None or not any(match.groups()):
         return None
@@ -207,7 +207,7 @@ def duration(text: str | None) -> timedelta | None:
 
 
 def _crowded(rows: Iterator[tuple[Identity, ...]]) -> set[Identity]:
-    """Return the identities that one batch links to 50 others or more, which are not ingested."""
+    """Return the identities that a batch links to 50 or more others, which are not ingested."""
     partners: dict[Identity, set[Identity]] = defaultdict(set)
     for identities in rows:
         for identity in identities:

@@ -1,8 +1,8 @@
 """Data hygiene: record delete work orders, which remove the rows of identities from datasets.
 
 A work order finds a row by its primary identity: the field that a primary descriptor names, or the item of
-``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota". How one
-work order is read, and every status after ``received``, are assumed.
+``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota". The
+response for a single work order, and every status after ``received``, are assumed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .view import described_identities
 BASE = "/data/core/hygiene"
 ENTITLEMENT = "record-delete"
 HYGIENE_RIGHT = "data-hygiene"
-"""The credential's right to all calls here; the service answers 401 without it, as to an invalid token."""
+"""The permission for all calls here; without it, the service answers 401, as to an invalid token."""
 
 _MOST_IDS = 100_000
 _DAILY, _MONTHLY = 1_000_000, 15_000_000
@@ -33,7 +33,7 @@ _PAGE = 100
 
 
 class WorkOrders(Service):
-    """Takes record deletes, and reports how far they are."""
+    """Record deletes and their progress."""
 
     def __init__(self, context: Context, notify: Callable[[], None]) -> None:
         super().__init__(context)
@@ -41,7 +41,7 @@ class WorkOrders(Service):
 
     @route("POST", f"{BASE}/workorder")
     async def create(self, request: web.Request) -> web.Response:
-        """Take a record delete; its rows are removed a little later."""
+        """Accept a record delete; its rows are removed later."""
         self._check_entitlement()
         body = await self.json_object(request)
         dataset_id, groups = body.get("datasetId"), body.get("namespacesIdentities")
@@ -91,7 +91,7 @@ class WorkOrders(Service):
 
     @route("GET", f"{BASE}/quota")
     async def quota(self, _request: web.Request) -> web.Response:
-        """Return what the licence allows, and what was used."""
+        """Return the licensed quota and its use."""
         self._check_entitlement()
         used = sum(order["operationCount"] for order in self._context.store.all("work_order"))
         return answer(
@@ -111,9 +111,9 @@ class WorkOrders(Service):
 
 
 def carry_out(context: Context) -> None:
-    """Remove the rows of all work orders that are due, on the thread that writes the lake.
+    """Remove the rows of all due work orders, on the lake's thread.
 
-    A kill in between leaves the work order due, and the rest is removed at the next start.
+    After a kill in between, the work order is still due, and the next start removes the rest.
     """
     store = context.store
     for due in store.all("work_order_due"):

@@ -47,7 +47,7 @@ class Descriptors(Service):
     @route("GET", f"{DESCRIPTORS}/{{id}}")
     async def lookup(self, request: web.Request) -> web.Response:
         """Return one descriptor."""
-        if request.headers.get("Accept", "*/*") != "*/*":  # the guide's sample sends none
+        if request.headers.get("Accept", "*/*") != "*/*":  # the guide's sample has no body
             accepted_form(request, DESCRIPTOR_LOOKUP)
         return answer(self._find(request))
 
@@ -131,7 +131,7 @@ class Descriptors(Service):
 
 
 def _check_label(body: Json, node: Json, path: str) -> None:
-    """Check a label; what its descriptor looks like is known from code that calls the service alone."""
+    """Check a label; the form of its descriptor is known only from client code."""
     labels = body.get("xdm:label")
     if not isinstance(labels, list) or not labels or not all(label in _LABELS for label in labels):
         raise _bad("xdm:label must list core labels")

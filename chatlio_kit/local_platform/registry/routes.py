@@ -1,4 +1,4 @@
-"""Schema Registry: field groups, schemas, classes and data types of the tenant, and Adobe's own to read.
+"""Schema Registry: the tenant's field groups, schemas, classes and data types, and Adobe's, read-only.
 
 Source: Schema Registry API guide.
 """
@@ -48,7 +48,7 @@ _PLURALS = "{plural:schemas|fieldgroups|mixins|classes|datatypes}"
 
 
 def resource_by_id(context: Context, reference: str) -> Json | None:
-    """Return a tenant or global resource by its ``$id``; None when there is none."""
+    """Return a tenant or global resource by its ``$id``; None if there is none."""
     for resource_type in _TYPES:
         found = context.store.get(resource_type, reference)
         if found is not None:
@@ -64,7 +64,7 @@ def global_resources(context: Context) -> dict[str, Json]:
 
 
 def composed_schema(context: Context, schema_id: str) -> Json | None:
-    """Return the one JSON Schema a tenant schema stands for; None when there is no such schema."""
+    """Return the JSON Schema into which a tenant schema resolves; None if there is no such schema."""
     schema = context.store.get("schemas", schema_id)
     if schema is None:
         return None
@@ -140,13 +140,13 @@ class SchemaRegistry(Service):
 
     @route("PUT", f"{BASE}/tenant/{_PLURALS}/{{id}}")
     async def replace(self, request: web.Request) -> web.Response:
-        """Replace a resource; its minor version rises."""
+        """Replace a resource and raise its minor version."""
         current = self._find("tenant", request)
         return answer(self._update(current, await self.json_object(request)))
 
     @route("PATCH", f"{BASE}/tenant/{_PLURALS}/{{id}}")
     async def patch(self, request: web.Request) -> web.Response:
-        """Change a resource by RFC 6902 operations; its minor version rises."""
+        """Change a resource by RFC 6902 operations and raise its minor version."""
         current = self._find("tenant", request)
         try:
             changed = apply_patch(current, await self.json_body(request))
@@ -209,7 +209,7 @@ class SchemaRegistry(Service):
         return updated
 
     def _completed(self, body: Json, resource_type: str, identity: Json) -> Json:
-        """Return the resource as the registry keeps it, after every check."""
+        """Return the resource as the registry stores it, after every check."""
         account = self._context.account
         self._check(body, resource_type, identity["$id"])
         moment = now_ms()
@@ -267,7 +267,7 @@ class SchemaRegistry(Service):
         }
 
     def _check_composition(self, resource: Json) -> None:
-        """Return the resource, and every schema made of it, must compose; schemas with data only gain."""
+        """Check that a resource and the schemas that use it compose; schemas with data may only grow."""
         key = resource["$id"]
 
         def lookup(reference: str) -> Json | None:
@@ -292,7 +292,7 @@ class SchemaRegistry(Service):
             raise problems.schema_registry(found.code, found.title, found.detail) from unresolved
 
     def _check_union(self, schema: Json, lookup: xdm.Lookup) -> None:
-        """Refuse a schema that may not join the union of its class, or that would leave it."""
+        """Refuse a schema that may not join its class's union, or that would leave it."""
         store, key = self._context.store, schema["$id"]
         others = [
             (other["title"], composed_schema(self._context, other["$id"]) or {})
@@ -346,7 +346,7 @@ def _reference(resource: Json) -> Json:
 
 
 def accepted_form(request: web.Request, form: re.Pattern[str]) -> re.Match[str]:
-    """Return the match of the Accept header; refuse a header that the call does not support."""
+    """Return the accepted form; refuse an Accept header that the call does not support."""
     accept = request.headers.get("Accept", "").strip()
     match = form.fullmatch(accept)
     if match is None:
@@ -363,9 +363,9 @@ def page(
 ) -> Json:
     """Return one page of a list, filtered by ``property`` and sorted by ``orderby``.
 
-    ``start`` is the last value of the sort key that was seen. A page ends only where that value changes,
-    since documents with equal values would be lost between two pages otherwise. ``limit`` is a hint: a page
-    holds at most ``largest``.
+    ``start`` is the last value of the sort key on the previous page. A page ends only where that value
+    changes: otherwise documents with equal values would be lost between two pages. ``limit`` is a hint: a
+    page holds at most ``largest``.
     """
     for text in request.query.getall("property", []):
         wanted = parse_filter(text)

@@ -1,4 +1,4 @@
-"""The union of a class: the schemas that are enabled for Profile, which can never leave it again.
+"""The union of a class: the schemas enabled for Profile, which can never leave it.
 
 Source: Schema Registry API guide, "Unions"; troubleshooting guide; rules of schema evolution.
 """
@@ -23,14 +23,14 @@ def is_in_union(schema: Mapping[str, Any]) -> bool:
 def problem_of(
     schema: Json, before: Json | None, composed: Json, others: Iterable[tuple[str, Json]], has_primary: bool
 ) -> RegistryProblem | None:
-    """Return why a schema cannot be kept as it is, as far as unions are concerned; None when it can.
+    """Return the reason why the rules of unions forbid a schema; None if they allow it.
 
     Args:
-        schema: The schema to be kept.
-        before: The schema as it was, where it existed.
+        schema: The schema to be stored.
+        before: The previous version of the schema, if any.
         composed: The schema, composed.
         others: Title and composed form of the other schemas in the union of the class.
-        has_primary: Whether the schema has a primary identity descriptor.
+        has_primary: True if the schema has a primary identity descriptor.
     """
     tags = schema.get(TAGS, [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):

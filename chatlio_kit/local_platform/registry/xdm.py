@@ -1,4 +1,4 @@
-"""XDM schemas: what the registry accepts, the types it adds, and the one JSON Schema each resolves to.
+"""XDM schemas: the registry's checks, the types that it adds, and resolution into one JSON Schema.
 
 Sources: Schema Registry API guide; "Custom fields" tutorial; "Field constraints" for types and ranges.
 """
@@ -40,7 +40,7 @@ INTEGER_RANGES: dict[str, tuple[int, int]] = {
     "int": (-2147483648, 2147483647),
     "long": (-9007199254740992, 9007199254740992),
 }
-"""The least and greatest value of each type of whole number."""
+"""The smallest and greatest value of each integer type."""
 
 _SUBSCHEMAS = ("items", "additionalProperties")
 _NAMED_SUBSCHEMAS = ("properties", "definitions")
@@ -53,7 +53,7 @@ _LOCAL = "#/definitions/"
 
 @dataclass(frozen=True)
 class RegistryProblem:
-    """Why the registry refuses a resource: an XDM error code with its status, its title, and the detail."""
+    """An error of the registry: an XDM error code with status, title and detail."""
 
     code: str
     title: str
@@ -61,7 +61,7 @@ class RegistryProblem:
 
 
 class UnresolvedReference(ValueError):
-    """A schema that cannot be composed; `problem` says why."""
+    """An error for a schema that cannot be composed; `problem` is the reason."""
 
     def __init__(self, problem: RegistryProblem) -> None:
         super().__init__(problem.detail)
@@ -82,7 +82,7 @@ def xdm_type(node: Mapping[str, Any]) -> str | None:
 
 
 def with_xdm_types(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a resource with `meta:xdmType` on every node that has a type."""
+    """Return a copy of a resource with `meta:xdmType` on every node that has a type."""
     typed: dict[str, Any] = dict(node)
     for key in _NAMED_SUBSCHEMAS:
         if isinstance(node.get(key), Mapping):
@@ -103,7 +103,7 @@ def _typed(node: Any) -> Any:
 
 
 def integer_type(node: Mapping[str, Any]) -> str:
-    """Return the narrowest XDM type of a whole number with the node's bounds; without bounds it is `int`."""
+    """Return the narrowest XDM integer type for the node's bounds; `int` without bounds."""
     bounds = [abs(node[key]) for key in ("minimum", "maximum") if _is_number(node.get(key))]
     if len(bounds) < 2:
         return "int" if not bounds or bounds[0] <= INTEGER_RANGES["int"][1] + 1 else "long"
@@ -119,15 +119,15 @@ def _is_number(value: Any) -> bool:
 
 
 GLOBAL_RESOURCES: dict[str, Json] = {key: with_xdm_types(resource) for key, resource in RESOURCES.items()}
-"""Adobe's standard resources by `$id`, in the form that a lookup returns."""
+"""Adobe's standard resources by `$id`, in the form that lookups return."""
 
 
 def compose(schema: Mapping[str, Any], lookup: Lookup) -> Json:
     """Resolve a schema, or any other resource, into one JSON Schema.
 
-    Every object with properties is closed; a map stays open. Whole numbers carry the range of their XDM type.
-    Raises `UnresolvedReference` when a `$ref` leads nowhere or in a circle, and when two parts give one path
-    different types.
+    Every object with properties is closed; a map stays open. Integers get the range of their XDM type.
+    Raises `UnresolvedReference` if a `$ref` is dangling or circular, or if two parts give a path different
+    types.
     """
     composed = _closed(_resolved(schema, schema, lookup, 0), "")
     named = {key: deepcopy(schema[key]) for key in ("$id", "title", "description") if key in schema}
@@ -135,7 +135,7 @@ def compose(schema: Mapping[str, Any], lookup: Lookup) -> Json:
 
 
 def check_field_group(body: Mapping[str, Any], tenant_namespace: str) -> list[RegistryProblem]:
-    """List why a field group would be refused at its creation; `tenant_namespace` is `_{tenantId}`."""
+    """List the reasons to refuse a new field group; `tenant_namespace` is `_{tenantId}`."""
     found = _check_head(body)
     intended = body.get("meta:intendedToExtend")
     if (
@@ -157,7 +157,7 @@ def check_field_group(body: Mapping[str, Any], tenant_namespace: str) -> list[Re
 
 
 def check_schema(body: Mapping[str, Any]) -> list[RegistryProblem]:
-    """List why a schema would be refused at its creation; whether its references exist is for `compose`."""
+    """List the reasons to refuse a new schema; `compose` checks its references."""
     found = _check_head(body)
     references = _references(body)
     if any("/xdm/data/" in reference for reference in references):
@@ -247,7 +247,7 @@ def _invalid(detail: str) -> RegistryProblem:
 
 
 def _resolved(node: Mapping[str, Any], root: Mapping[str, Any], lookup: Lookup, depth: int) -> Json:
-    """Return a node without references: what `$ref` and `allOf` name is merged into it."""
+    """Return a node without references: the targets of `$ref` and `allOf` are merged into it."""
     if depth > _DEEPEST_REFERENCE:
         raise UnresolvedReference(_invalid("the references of the schema run in a circle"))
     own = {key: value for key, value in node.items() if key not in ("$ref", "allOf", "definitions")}
@@ -308,7 +308,7 @@ def _merge(into: Json, other: Json, path: str) -> None:
 
 
 def _closed(node: Json, path: str) -> Json:
-    """Close every object that has properties, and add the range of whole numbers; `node` is changed."""
+    """Close every object with properties, and add the range of integers, in place."""
     if "properties" in node:
         node["additionalProperties"] = False
         for name, child in node["properties"].items():
@@ -325,7 +325,7 @@ def _closed(node: Json, path: str) -> Json:
 
 
 def breaking_changes(before: Json, after: Json, path: str = "") -> Iterator[str]:
-    """Yield each field of a composed schema that is gone, of another type, or newly required.
+    """Yield each field of a composed schema that is missing, newly required, or has another type.
 
     Source: Schema Registry API guide, "Rules of schema evolution": only additive changes are allowed once a
     dataset of the schema holds data.

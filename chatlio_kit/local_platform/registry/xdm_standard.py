@@ -1,8 +1,8 @@
-"""Adobe's standard XDM resources, as the registry's global container offers them.
+"""Adobe's standard XDM resources, as in the registry's global container.
 
-The selection is what an ExperienceEvent schema for live chat may be made of: the class with its behaviour and
-identity map, and the standard field groups for web pages, contact requests, surveys, channels and
-conversations with people or agents.
+The selection covers ExperienceEvent schemas for live chat: the class with its behaviour and identity map, and
+the standard field groups for web pages, contact requests, surveys, channels and conversations with people or
+agents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONVERSATION_GROUPS = (
     f"{XDM}fieldgroups/agentic/conversationevent",
     f"{XDM}fieldgroups/agenticevent",
 )
-"""The field groups for which an organisation has to be enabled."""
+"""The field groups that must be enabled for an organisation."""
 
 _LIMITED: dict[str, Resource] = {
     "email": {"type": "string", "format": "email"},
@@ -33,7 +33,7 @@ _LIMITED: dict[str, Resource] = {
     "polarity": {"type": "number", "minimum": -1, "maximum": 1},
     "signal type": {"type": "string", "enum": ["string", "number", "boolean"]},
 }
-"""Types with limits, by the name that the field groups below use."""
+"""Types with limits, by the names used in the field groups below."""
 
 
 def _text(title: str, **more: Any) -> Resource:
@@ -41,7 +41,7 @@ def _text(title: str, **more: Any) -> Resource:
 
 
 def _field(name: str, content: str | dict[str, Any] | list[dict[str, Any]]) -> Resource:
-    """Return a field: an object of named fields, an array of them, or one of the types that are used."""
+    """Return a field: an object of named fields, an array of them, or one of the types."""
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name[0].upper() + name[1:])
     if isinstance(content, list):
         return {"type": "array", "title": title, "items": _field(name, content[0])}

@@ -1,6 +1,6 @@
-"""Validation of rows as streaming ingestion does it: type, format, pattern, enum, range, presence.
+"""Validation of rows as in streaming ingestion: type, format, pattern, enum, range, presence.
 
-Source: "Streaming ingestion validation". The answers have the shape and the wording that the service shows.
+Source: "Streaming ingestion validation". The answers have the service's form and wording.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ _DESCRIPTIONS = {
 
 
 class Validator:
-    """A composed schema, ready to check rows."""
+    """A composed schema that validates rows."""
 
     def __init__(self, json_schema: Mapping[str, Any]) -> None:
-        # Draft 4 is the one that does not take 1.0 for an integer.
+        # Draft 4 does not accept 1.0 as an integer.
         self._validator = jsonschema_rs.Draft4Validator(
             dict(json_schema), formats=_FORMATS, validate_formats=True
         )
 
     def violations(self, row: Any) -> list[dict[str, Any]]:
-        """List what is wrong with a row, at most five things; an empty list for a valid row."""
+        """List the violations in a row, at most five; empty for a valid row."""
         if self._validator.is_valid(row):
             return []
         found: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ class Validator:
 
 
 def is_date_time(text: str) -> bool:
-    """Return whether a text is RFC 3339 with seconds, an offset, and a fraction of at most nine digits."""
+    """Return whether a string is RFC 3339 with seconds, an offset, and at most nine fractional digits."""
     match = _DATE_TIME.fullmatch(text)
     return match is not None and _exists(datetime.fromisoformat, match[1])
 

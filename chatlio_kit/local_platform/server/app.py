@@ -1,4 +1,4 @@
-"""One server: the gateway, all services, and the lake behind them."""
+"""A server: the gateway, all services, and the lake behind them."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from .process import IDENTITY_PATH
 from .service import LARGEST_BODY, Context, Handler, answer
 
 LINGERING = 1.0
-"""Seconds in which the rest of a refused body is read, so that its sender sees the answer."""
+"""Seconds spent reading the rest of a refused body, so that the sender sees the answer."""
 KEPT_OPEN = 75.0
-"""Seconds that a connection may be idle, or slow, between two requests."""
+"""Seconds that a connection may be idle or slow between two requests."""
 STOP_WITHIN = 5.0
-"""Seconds that pending requests get when the server ends; requests that hang on demand would never end."""
+"""Seconds that pending requests get when the server ends, because deliberately hung requests never end."""
 
 
 class _WithoutRequests(logging.Filter):
-    """Keeps the content of malformed requests, a token perhaps, out of the server's log."""
+    """A filter that keeps the content of malformed requests, e.g. tokens, out of the server's log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace an exception by its type."""
+        """Replace an exception with its type."""
         if record.exc_info and record.exc_info[0] is not None:
             record.msg = f"{record.getMessage()} ({record.exc_info[0].__name__})"
             record.args, record.exc_info, record.exc_text = (), None, None
@@ -63,7 +63,7 @@ _SERVICES = (
 
 
 class Server:
-    """The local platform on one store folder, from start to stop, inside a running event loop."""
+    """The local platform of one store folder, inside a running event loop."""
 
     def __init__(self, folder: Path, account: LocalAccount, options: Options, instance: str) -> None:
         self._instance = instance
@@ -97,7 +97,7 @@ class Server:
         return int(self._listening.sockets[0].getsockname()[1])
 
     def _accept(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection, which is cut when no request comes in time."""
+        """Return the protocol of a new connection, which is closed if no request comes in time."""
         if self._runner.server is None:
             raise RuntimeError("the server is not set up")
         connection = self._runner.server()
@@ -120,7 +120,7 @@ class Server:
         self._store.close()
 
     async def idle(self, seconds: float) -> None:
-        """Return when no request came for that long and no message waits; refuse later requests."""
+        """Wait until no request has come for this long and no message is waiting; then refuse requests."""
         while True:
             quiet = time.monotonic() - self._last_request
             is_processing = self._store.inbox_size() or any(map(self._has_batches, PROCESSED))
@@ -158,5 +158,5 @@ class Server:
             self._last_request = time.monotonic()
 
     async def _identity(self, _request: web.Request) -> web.Response:
-        """Identify this server to programs that share its store folder; no call of the platform."""
+        """Identify this server to programs that share its store folder; this call is not Adobe's."""
         return answer({"instance": self._instance, "pid": os.getpid(), "waiting": self._store.inbox_size()})

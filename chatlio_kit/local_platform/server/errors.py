@@ -10,7 +10,7 @@ from ..store import Json
 
 
 class ApiError(Exception):
-    """A request that is answered with an error status and a JSON body."""
+    """An error that becomes a response with an error status and a JSON body."""
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(body)
@@ -38,7 +38,7 @@ def flow_service(code: str, title: str, message: str, *, resource: tuple[str, st
     Args:
         code: As in its table, e.g. ``1403-400``.
         title: The kind of refusal.
-        message: What is wrong.
+        message: Description of the error.
         resource: Type and id of a missing resource.
 
     Source: Flow Service: error codes; and the sample in "Data usage labels".
@@ -84,7 +84,7 @@ def schema_registry(code: str, title: str, detail: str, sub_errors: list[Any] | 
 
 
 def generic(status: int, title: str, detail: str, report: Json | None = None) -> ApiError:
-    """Return a problem document: Catalog, Data Prep and others do not document their error bodies."""
+    """Return a problem document, because Catalog, Data Prep and others do not document their error bodies."""
     body: Json = {"type": "about:blank", "status": status, "title": title, "detail": detail}
     if report:
         body["report"] = report
@@ -97,12 +97,12 @@ def bad_request(detail: str) -> ApiError:
 
 
 def not_found(what: str) -> ApiError:
-    """Return a problem document for something that is not there."""
+    """Return a problem document for something that does not exist."""
     return generic(404, "NotFoundError", f"There is no {what}")
 
 
 def content_type() -> ApiError:
-    """Return the refusal of a body that lacks the media type of the call.
+    """Return the refusal of a body without the call's media type.
 
     Source: Experience Platform troubleshooting guide.
     """

@@ -16,14 +16,14 @@ _FILTER = re.compile(r"(?P<path>[^=!<>~]+)(?:(?P<op>==|!=|<=|>=|<|>|~)(?P<value>
 
 @dataclass(frozen=True)
 class PropertyFilter:
-    """One ``property`` parameter; without an operator it asks whether the property exists."""
+    """A ``property`` parameter; without an operator, it tests whether the property exists."""
 
     path: str
     operator: str | None
     value: str
 
     def matches(self, document: Json, *, any_of: bool) -> bool:
-        """Return whether the document passes; with ``any_of`` a comma separates alternatives."""
+        """Return whether the document matches; with ``any_of``, a comma separates alternatives."""
         found = list(values_at(document, self.path))
         if self.operator is None:
             return bool(found)
@@ -37,7 +37,7 @@ class PropertyFilter:
 
 
 def parse_filter(text: str) -> PropertyFilter | None:
-    """Read a ``property`` parameter; None when it is malformed."""
+    """Parse a ``property`` parameter; None if it is malformed."""
     match = _FILTER.fullmatch(text)
     if match is None or not match["path"].strip():
         return None
@@ -91,10 +91,10 @@ def _compares(value: Any, operator: str, bound: str) -> bool:
 
 
 def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
-    """Sort documents, given oldest first, by the values at paths, ascending or (True) descending.
+    """Sort documents, passed oldest first, by the values at paths, ascending or (True) descending.
 
-    Documents that tie in every value, as those of one millisecond do, come oldest first, or newest
-    first when the last path descends.
+    Documents with equal values, such as those of the same millisecond, are sorted oldest first, or newest
+    first if the last path descends.
     """
     newest_first = orders[-1][1]
     result = documents[::-1] if newest_first else documents[:]
@@ -104,7 +104,7 @@ def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
 
 
 def _sort_key(document: Json, path: str) -> tuple[int, float, str]:
-    """Return a total order over the values of mixed types at a path; absent ones come last."""
+    """Return a key that sorts values of mixed types at a path, missing values last."""
     value = next(values_at(document, path), None)
     if value is None:
         return (2, 0.0, "")

@@ -1,7 +1,7 @@
-"""The gateway: what every request must pass before a service sees it, and how refusals become responses.
+"""The gateway: checks of every request before a service sees it, and conversion of refusals to responses.
 
-Web pages reach the loopback interface through the browser of the user, with another site's name in ``Host``
-when that name was bound to 127.0.0.1 (DNS rebinding), or with an ``Origin`` (CSRF). Programs send neither.
+Web pages reach the loopback interface through the user's browser, with another site's name in ``Host`` if
+that name was bound to 127.0.0.1 (DNS rebinding), or with an ``Origin`` (CSRF). Programs send neither.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONGEST_ADDRESS = 2_000
 
 
 class Gateway:
-    """Check the headers that all services share, and answer refusals.
+    """Checks of the headers that all services share, and answers to refused requests.
 
     Source: Experience Platform troubleshooting guide, "API error messages".
     """
@@ -39,7 +39,7 @@ class Gateway:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Pass a request to its handler, or answer why not."""
+        """Pass a request to its handler, or answer with a refusal."""
         try:
             _check_caller(request)
             if request.path.startswith("/data/"):
@@ -144,7 +144,7 @@ def _check_length(request: web.Request) -> None:
 
 
 def _check_caller(request: web.Request) -> None:
-    """Reject what no program of this machine sends: other hosts' names, web pages, compressed bodies."""
+    """Reject requests that no local program sends: other hosts' names, web pages, compressed bodies."""
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1 or not _LOOPBACK.fullmatch(hosts[0]):
         raise problems.generic(403, "Forbidden", "The Host header must name the loopback interface")
@@ -156,6 +156,6 @@ def _check_caller(request: web.Request) -> None:
 
 
 def _route_of(request: web.Request) -> str:
-    """Return the pattern of the path: the path itself may hold an inlet, which is a secret."""
+    """Return the pattern of the path, because the path itself may hold an inlet, which is a secret."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else "an unknown path"

@@ -13,7 +13,7 @@ _OPERATIONS = ("add", "replace", "remove")
 
 
 class PatchProblem(ValueError):
-    """A patch that cannot be applied; ``kind`` is ``body``, ``op`` or ``path``."""
+    """An error for a patch that cannot be applied; ``kind`` is ``body``, ``op`` or ``path``."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -21,10 +21,10 @@ class PatchProblem(ValueError):
 
 
 def apply_patch(document: Json, patch: Any) -> Json:
-    """Return the document after the patch; the given document does not change.
+    """Return a patched copy of the document.
 
     Raises:
-        PatchProblem: An operation is unknown or its path leads nowhere.
+        PatchProblem: An operation is unknown or its path does not exist.
     """
     if not isinstance(patch, list) or not patch:
         raise PatchProblem("body", "The body must be a non-empty array of patch operations")

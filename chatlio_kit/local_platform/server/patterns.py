@@ -1,7 +1,7 @@
-"""Regular expressions of strangers, matched in linear time.
+"""Untrusted regular expressions, matched in linear time.
 
-RE2 has no back-references and no lookaround. Expressions that need them are refused, because any matcher that
-offers them can be kept busy for years by a short text.
+RE2 has no back-references or lookaround. Expressions that need them are refused, because a short string can
+keep any matcher that supports them busy for years.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _MEMORY = 8 << 20
 
 
 class WrongPattern(ValueError):
-    """A regular expression that is none, or that cannot be matched in linear time."""
+    """An error for a regular expression that is invalid or cannot be matched in linear time."""
 
 
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> Any:
-    """Compile a regular expression in RE2's syntax; the result is used as one of ``re``.
+    """Compile a regular expression in RE2's syntax; the result works like a pattern of ``re``.
 
     Raises:
-        WrongPattern: It is too long, is no regular expression, or needs more than linear time.
+        WrongPattern: It is too long, invalid, or needs more than linear time.
     """
     if len(pattern) > LONGEST_PATTERN:
         raise WrongPattern(f"it has {len(pattern)} characters, more than {LONGEST_PATTERN}")

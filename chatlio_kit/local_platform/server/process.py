@@ -1,6 +1,6 @@
 """Start, find and stop the server of a store folder: one process per folder.
 
-Nothing here imports the server itself, so a program that only talks to it starts sooner and stays smaller.
+This module does not import the server, so programs that only talk to it start faster and stay smaller.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ OWN_SECONDS = 0.5
 SERVER_LOCK = "server.lock"
 _POLL_SECONDS = 0.02
 _OWN_GROUP = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-"""Keeps Ctrl+C in the caller's console from the server on Windows, as a new session does elsewhere."""
+"""On Windows, this keeps Ctrl+C in the caller's console from the server, as a new session does elsewhere."""
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1:[0-9]{1,5})")
-# The package is loaded from its own folder, which is not on the path for all other imports: nothing in the
-# current folder, or beside a source checkout, replaces a module.
+# The package is loaded from its own folder, which is not on the path for other imports: nothing in the
+# current folder, or next to a source checkout, can replace a module.
 _START = """
 import sys
 from importlib.machinery import PathFinder
@@ -55,16 +55,16 @@ _NEEDED = (
     "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE",
     "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
 )  # fmt: skip
-"""The environment variables that Python and the system need; the server gets no others, so no credentials."""
+"""Environment variables that Python and the system need. The server gets no others, hence no credentials."""
 
 
 class CannotServe(RuntimeError):
-    """The local platform does not start, or does not stop."""
+    """An error for a local platform that does not start or stop."""
 
 
 @dataclass(frozen=True)
 class RunningPlatform:
-    """A local platform that answers; all its services share one base ``url``."""
+    """A running local platform; all its services share the base ``url``."""
 
     url: str
     account: LocalAccount
@@ -73,9 +73,9 @@ class RunningPlatform:
 def ensure_running(
     store: Path, *, idle: float = IDLE_SECONDS, options: Options | None = None
 ) -> RunningPlatform:
-    """Find the live server of a store folder, or start one that outlives the caller.
+    """Find the running server of a store folder, or start one that outlives the caller.
 
-    A server that runs already keeps its own options.
+    A server that is already running keeps its own options.
 
     Raises:
         CannotServe: No server answers in time; the message quotes the end of ``server.log``.
@@ -88,7 +88,7 @@ def ensure_running(
             secret = read_secret(store)
             if url and secret:
                 return RunningPlatform(url, LocalAccount(secret))
-            if url:  # a server of an earlier version, whose secret everybody knew
+            if url:  # a server of an earlier version, whose secret was public
                 stop(store)
             if _is_free(store):
                 break
@@ -117,7 +117,7 @@ def stop(store: Path) -> bool:
     if content:
         if content["thread"]:
             raise CannotServe(f"the server of {store} is a thread of the process {content['pid']}")
-        # Windows ends the process at once, which the store survives as it survives any kill.
+        # Windows ends the process immediately, which the store survives like any kill.
         with suppress(OSError):
             os.kill(content["pid"], signal.SIGTERM)
     while not _is_free(store):
@@ -152,7 +152,7 @@ def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes
 
 
 def _environment() -> dict[str, str]:
-    """Return the server's environment, with an import path that lacks the current folder."""
+    """Return the server's environment, with an import path without the current folder."""
     here = Path.cwd()
     folders = [entry for entry in sys.path if os.path.isabs(entry) and Path(entry).resolve() != here]
     needed = {name: os.environ[name] for name in _NEEDED if name in os.environ}
@@ -169,15 +169,15 @@ def _faults_file(store: Path, faults: Path | Mapping[str, Any]) -> Path:
 
 
 def private(store: Path) -> Path:
-    """Create a store folder that nobody else can read.
+    """Create a private store folder.
 
     Raises:
-        CannotServe: The folder belongs to somebody else, or is open to others and holds other files.
+        CannotServe: The folder belongs to another user, or is open to others and holds other files.
     """
     store = store.resolve()
     for folder in reversed([folder for folder in (store, *store.parents) if not folder.exists()]):
         folder.mkdir(mode=0o700, exist_ok=True)
-    if os.name != "posix":  # elsewhere a folder inherits the access rights of the user's own
+    if os.name != "posix":  # elsewhere a folder inherits the access rights of the user's profile
         return store
     status, user = store.stat(), os.geteuid()
     if user and status.st_uid not in (0, user):
@@ -193,7 +193,7 @@ def private(store: Path) -> Path:
 
 @contextmanager
 def owned(store: Path) -> Iterator[None]:
-    """Hold the folder as its only server; the system releases it however the process ends."""
+    """Lock the folder for its only server; the system releases the lock however the process ends."""
     try:
         # A program that asks whether a server runs holds the lock for a moment.
         lock = FileLock(store / SERVER_LOCK, OWN_SECONDS, mode=0o600).acquire(poll_interval=_POLL_SECONDS)
@@ -204,7 +204,7 @@ def owned(store: Path) -> Iterator[None]:
 
 
 def _is_free(store: Path) -> bool:
-    """Return whether no server holds the folder."""
+    """Return whether no server holds the folder's lock."""
     if not (store / SERVER_LOCK).exists():
         return True
     try:
@@ -215,7 +215,7 @@ def _is_free(store: Path) -> bool:
 
 
 def write_address(store: Path, content: dict[str, Any]) -> None:
-    """Write where the folder's server answers, and which one it is."""
+    """Write the URL and the identity of the folder's server."""
     unfinished = store / "server.json.unfinished"
     with open(open_private(unfinished, os.O_TRUNC | os.O_WRONLY), "w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -231,7 +231,7 @@ def _read_address(store: Path) -> dict[str, Any] | None:
 
 
 def _live_url(store: Path) -> str | None:
-    """Return the address of the folder's server, if it answers and is the one that wrote ``server.json``."""
+    """Return the URL of the folder's server, if it answers and wrote ``server.json``."""
     content = _read_address(store)
     address = _LOOPBACK.fullmatch(str(content["url"])) if content else None
     if content is None or address is None:

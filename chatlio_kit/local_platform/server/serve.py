@@ -26,7 +26,7 @@ def serve(
     announce: Callable[[str], None] = print,
     started: Callable[[RunningPlatform], None] = lambda _: None,
 ) -> None:
-    """Serve a store folder in the foreground until a signal, or until idle for that many seconds.
+    """Serve a store folder in the foreground until a signal, or until idle for this many seconds.
 
     Args:
         store: The folder.
@@ -76,7 +76,7 @@ def serve(
 
 @contextmanager
 def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
-    """Serve a store folder on a thread of this process while the block runs.
+    """Serve a store folder on a thread of this process, as a context manager.
 
     The keyword arguments are those of `Options`.
     """

@@ -1,4 +1,4 @@
-"""What services are made of: the context they share, their routes, JSON bodies and JSON answers."""
+"""The common parts of services: context, routes, JSON bodies and JSON answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def now_ms() -> int:
 
 @dataclass(frozen=True)
 class Context:
-    """What the services of one server share; ``store`` belongs to the event loop's thread."""
+    """The shared context of a server's services; ``store`` belongs to the event loop's thread."""
 
     account: LocalAccount
     options: Options
@@ -39,7 +39,7 @@ class Context:
     faults: Faults = field(default_factory=lambda: Faults(FaultPlan()))
 
     def audit(self, moment: int) -> Json:
-        """Return the fields that Flow Service and Catalog stamp on a new object."""
+        """Return the fields that Flow Service and Catalog add to a new object."""
         account = self.account
         return {
             "createdBy": account.technical_user,
@@ -82,7 +82,7 @@ class Service:
         """Return the JSON of a request's body.
 
         Raises:
-            ApiError: The body is no JSON, or nests deeper than any schema does.
+            ApiError: The body is not JSON, or is nested more deeply than any schema.
         """
         text = await read_body(request, self._context.options.body_seconds)
         try:
@@ -133,7 +133,7 @@ async def read_body(request: web.Request, seconds: float, limit: int = LARGEST_B
 
 
 def is_deep(value: Any) -> bool:
-    """Return whether a JSON value nests deeper than is accepted; walk it by levels, without recursion."""
+    """Return whether a JSON value is nested too deeply; this walks it by levels, without recursion."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(DEEPEST_BODY + 1):
         members: list[Any] = []
@@ -146,7 +146,7 @@ def is_deep(value: Any) -> bool:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number in a query parameter; None unless it is one that JSON can hold exactly."""
+    """Return the integer in a query parameter; None unless JSON can hold it exactly."""
     if not text.isascii() or not text.isdecimal() or len(text) > 20 or int(text) > _LARGEST_NUMBER:
         return None
     return int(text)

@@ -38,7 +38,7 @@ class DecodedRecord(NamedTuple):
 
     Attributes:
         row: Its position in the batch.
-        received_at: When it was captured, as written.
+        received_at: Time of capture, as written.
         widget_id: The widget that sent it.
         body: The payload in canonical form.
         payload: The payload's values.

@@ -53,7 +53,7 @@ _CHUNK = 640
 
 @dataclass
 class Remarks:
-    """What is noteworthy about a batch's records, besides their values.
+    """Remarks on a batch's records, besides their values.
 
     Attributes:
         unread: Keys next to payloads that have a value and were not read, with their numbers of records.
@@ -76,13 +76,13 @@ class Remarks:
 
 @dataclass(frozen=True)
 class DecodeResult:
-    """What became of a batch's records.
+    """The outcomes of a batch's records.
 
     Attributes:
-        decoded: The columns of those that were accepted.
-        rejected: The others.
+        decoded: The columns of the accepted records.
+        rejected: The rejected records.
         dialects: Number of records with a payload, by dialect.
-        remarks: What else was found.
+        remarks: Other findings.
     """
 
     decoded: DecodedBatch

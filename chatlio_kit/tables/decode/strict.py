@@ -150,7 +150,7 @@ PARSERS: dict[Shape, PayloadParser] = {shape: PayloadParser(shape) for shape in 
 
 
 def author_of(is_visitor: bool | str | None, user: str | None) -> str:
-    """Return who wrote a message: ``visitor``, ``agent`` or ``unknown``.
+    """Return the author of a message: ``visitor``, ``agent`` or ``unknown``.
 
     Args:
         is_visitor: ``isVisitorMsg``, which older payloads lack.
@@ -204,7 +204,7 @@ def _json_of(text: str) -> str:
 
 
 def unwrap_record(value: Any, fields: Dialect | None) -> Unwrapped:
-    """Return the payload of a record, an object, and what its capture says next to it.
+    """Return the payload of a record, an object, and the capture's values next to it.
 
     Raises:
         InvalidRecord: The record or its payload is not an object.
@@ -265,7 +265,7 @@ def kind_of(record: Unwrapped, file_kind: Kind | None, fallback: Kind | None) ->
 
 
 def received_at_of(record: Unwrapped) -> str | None:
-    """Return when a record was captured, as written.
+    """Return a record's time of capture, as written.
 
     Raises:
         InvalidRecord: The time is not a string.

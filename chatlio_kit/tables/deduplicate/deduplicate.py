@@ -23,19 +23,19 @@ from chatlio_kit.tables.validate.event_batch import EventBatch
 __all__ = ["Deduplicator", "FirstOccurrence", "Settled"]
 
 Settled = Callable[[list[str]], Mapping[str, FirstOccurrence]]
-"""Looks up which of these ids were settled before this run."""
+"""A function that returns the ids settled before this run."""
 
 
 class Deduplicator:
-    """The events that a run has accepted so far. Use it as a context manager.
+    """The events accepted so far in a run. Use it as a context manager.
 
     Args:
-        settled: Looks up what was settled before this run.
-        with_twins: Whether to look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
-        most_in_memory: How many ids are held in memory before they go to disk.
+        settled: Looks up events settled before this run.
+        with_twins: If true, look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
+        most_in_memory: Number of ids held in memory before they are written to disk.
 
     Attributes:
-        missed_twins: Whether loose records were read after others that they could not be compared with.
+        missed_twins: True if loose records were read after others that they could not be compared with.
     """
 
     def __init__(

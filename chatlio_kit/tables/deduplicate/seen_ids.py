@@ -19,7 +19,7 @@ from chatlio_kit.tables.arrow import combine_chunks
 _FILTER_BITS = 1 << 26  # 8 MB: of a million ids, about ten are looked up needlessly
 _KEY_BYTES = 32
 MOST_IN_MEMORY = 100_000
-"""How many ids are held in memory before they go to disk: 8 MB."""
+"""Number of ids held in memory before they are written to disk: 8 MB."""
 
 _ENTRY = np.dtype(
     [("id", "u1", _KEY_BYTES), ("digest", "u1", _KEY_BYTES), ("file", "<i8"), ("record", "<i8")]
@@ -33,7 +33,7 @@ Keys = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class FirstOccurrence:
-    """Where an event was first read, and the digest of its payload."""
+    """An event's first record, and the digest of its payload."""
 
     digest: str
     file: str
@@ -44,8 +44,8 @@ class SeenIds:
     """Event ids with their first occurrence.
 
     Args:
-        folder: Where sorted runs are kept.
-        most_in_memory: How many ids are held in memory before they go to disk.
+        folder: The folder for sorted runs.
+        most_in_memory: Number of ids held in memory before they are written to disk.
     """
 
     def __init__(self, folder: Path, most_in_memory: int = MOST_IN_MEMORY) -> None:
@@ -92,7 +92,7 @@ class SeenIds:
         for run in runs:
             if not len(rows):
                 break
-            # A run on disk is mapped anew each time, because touched pages count as memory.
+            # A run on disk is mapped again each time, because touched pages count as memory.
             entries = np.memmap(run, _ENTRY, mode="r") if isinstance(run, Path) else run
             hits = _search(entries, keys[rows])
             for row, hit in zip(rows[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
@@ -133,7 +133,7 @@ def as_keys(digests: Any) -> Keys:
 
 
 def are_distinct(keys: Keys) -> bool:
-    """Whether ids are known to be all different."""
+    """Return whether ids are known to be all different."""
     prefixes = np.sort(_prefixes_of(keys))
     return not (prefixes[1:] == prefixes[:-1]).any()
 

@@ -51,7 +51,7 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def may_hold_tables(names: Iterable[str]) -> bool:
-    """Whether any of some files may be a table, by their names."""
+    """Return whether any of some files may be a table, by their names."""
     return not all(map(_JSON_NAME.search, names))
 
 
@@ -60,9 +60,9 @@ class ComparableBatch:
     """A batch's rows in the form in which twins are equal.
 
     Attributes:
-        keys: Which event each row is.
-        bodies: What each row holds, as hexadecimal digits.
-        is_loose: Whether each row comes from a record that does not keep the captured text.
+        keys: Each row's event, as a key.
+        bodies: Digest of each row's contents, in hexadecimal digits.
+        is_loose: True if each row comes from a record that does not keep the captured text.
         earlier: Twins in earlier batches, by row.
     """
 
@@ -74,11 +74,11 @@ class ComparableBatch:
 
     @property
     def may_have_twins(self) -> bool:
-        """Whether any row may have a twin."""
+        """True if any row may have a twin."""
         return bool(self.earlier) or bool(self.is_loose.any())
 
     def twin(self, row: int) -> FirstOccurrence | None:
-        """Return where a row's twin was read before, and the digest of its body."""
+        """Return the earlier record of a row's twin, and the digest of its body."""
         key = self.keys[row].tobytes()
         in_batch = self._new[True].get(key)
         if in_batch is None and self.is_loose[row]:
@@ -99,7 +99,7 @@ class Twins:
     """The events that a run has read so far, in the form in which twins are equal.
 
     Args:
-        folder: Where they are kept.
+        folder: The folder for their files.
     """
 
     def __init__(self, folder: Path) -> None:

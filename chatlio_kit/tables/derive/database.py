@@ -84,7 +84,7 @@ def derive(connection: DuckDBPyConnection, table: str, keys: KeyRange = ALL_KEYS
         words = str(error).partition("\n")[0].rstrip(".")
         raise CaptureError(
             f"The table {table} could not be derived: {words}. Free memory or disk space and start again; "
-            "nothing half-written is left."
+            "no partial output is left."
         ) from error
 
 

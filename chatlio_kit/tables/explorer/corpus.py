@@ -93,7 +93,7 @@ ORDER BY rank, sent_at, position
 
 
 class Status(StrEnum):
-    """What became of an event, or of the event in a conversation that most needs attention.
+    """The status of an event, or of the event in a conversation that most needs attention.
 
     Members are ordered by their need for attention.
     """
@@ -123,7 +123,7 @@ def a_run(name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which entries to choose.
+    """Filters for the entries to choose.
 
     Attributes:
         query: Words that must all occur, anywhere in the entry and in any case.
@@ -156,7 +156,7 @@ class Filters:
         return fold(self.query).split()
 
     def match_time(self, moment: int | None) -> bool:
-        """Whether a moment is in the chosen period; without a moment, only if no period was chosen."""
+        """Return whether a moment is in the chosen period; without a moment, only if no period was chosen."""
         if moment is None:
             return self.since is None and self.until is None
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
@@ -173,9 +173,9 @@ class Entry:
         message_count: Number of messages.
         characters: Approximate number of characters needed to show it.
         type: ``conversation``, the kind of the event, or ``rejected record``.
-        status: What became of it.
+        status: Its status.
         ended_at: Milliseconds since 1970.
-        facts: Who took part and where: values by name, the latest first.
+        facts: Participants and pages: values by name, the latest first.
         events: Id, kind, time, file, record, text, status and detail of each event.
         messages: Author, time, name, decoded text and number of hidden characters of each message.
         raw: The beginning of a rejected record.
@@ -198,7 +198,7 @@ class Entry:
 
     @property
     def is_rejected(self) -> bool:
-        """Whether it is a rejected record."""
+        """True if it is a rejected record."""
         return self.status is Status.REJECTED
 
     @property
@@ -239,7 +239,7 @@ class Corpus:
     Args:
         database: Has the views ``events`` and ``messages``.
         rejections: Returns the rejected records.
-        ledger: Knows what became of sent events, if given.
+        ledger: Source of the statuses of sent events, if any.
     """
 
     def __init__(
@@ -304,7 +304,7 @@ class Corpus:
                     yield entry
 
     def load(self, entries: Sequence[Entry]) -> None:
-        """Load what is shown of entries: their events, messages, facts and statuses."""
+        """Load the displayed parts of entries: events, messages, facts and statuses."""
         entries = [entry for entry in entries if not entry.is_rejected]
         ids = pa.array([entry.id for entry in entries], pa.large_string())
         with explained():
@@ -402,7 +402,7 @@ def explained() -> Iterator[None]:
     """Explain that a file is damaged, or that memory or disk space is insufficient.
 
     Raises:
-        CaptureError: One of these happened.
+        CaptureError: A file is damaged, or memory or disk space is insufficient.
     """
     try:
         yield

@@ -82,7 +82,7 @@ class Explorer:
 
         Args:
             corpus: The chats.
-            filters: Which of them to include.
+            filters: The filters to apply.
             limit: Maximum number of messages and events on the page; rejected records may be a quarter of it.
         """
         choice = _Choice(limit)
@@ -139,7 +139,7 @@ class Explorer:
 
 
 def find(corpus: Corpus, filters: Filters) -> pd.DataFrame:
-    """Return what an explorer would find in all chats: the latest first, then rejected records.
+    """Search all chats as an explorer would: the latest first, then rejected records.
 
     Returns:
         A row for each entry: ``type``, ``id``, ``started_at``, ``visitor``, ``visitor_email``, ``agent``,
@@ -148,7 +148,7 @@ def find(corpus: Corpus, filters: Filters) -> pd.DataFrame:
     """
     entries = list(corpus.entries(filters))
     rows: list[tuple[object, ...]] = []
-    while entries:  # what was loaded for one chunk is released before the next
+    while entries:  # each chunk is released before the next is loaded
         loaded, entries = entries[:_ENTRIES_AT_ONCE], entries[_ENTRIES_AT_ONCE:]
         corpus.load(loaded)
         rows += [_row(entry, filters.words) for entry in loaded]
@@ -177,7 +177,7 @@ class _Choice:
                 self.chosen.append(entry)
 
     def sentence(self, filters: Filters) -> str:
-        """Return what was chosen, from how many, and how to choose something else."""
+        """Describe the choice: how many entries of how many, and how to choose others."""
         scope, chats, rejects = self._scope(filters), self._all[False], self._all[True]
         if self._held == self._all:
             return (
@@ -222,7 +222,7 @@ class _Budget:
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
-    """Return what the page shows of an entry, without empty values."""
+    """Return the displayed parts of an entry, without empty values."""
     members = {
         "id": entry.id,
         "type": entry.type,

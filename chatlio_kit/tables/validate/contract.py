@@ -39,7 +39,7 @@ _DISCARD_ROW = "discard_row"
 
 
 class Mode(StrEnum):
-    """How to treat an unknown field."""
+    """The treatment of an unknown field."""
 
     EVOLVE = "evolve"
     FREEZE = "freeze"
@@ -82,7 +82,7 @@ class Contract:
 
         Args:
             batch: The batch.
-            seen: Where unknown fields are counted, by their path in the payload.
+            seen: Counter of unknown fields by their path in the payload, to add to.
         """
         extra = batch.rows["extra_fields"]
         if extra.null_count == len(extra):
@@ -120,7 +120,7 @@ def _count(fields: dict[str, Any], seen: Counter[str]) -> None:
 
 
 def count_names(names: Mapping[str, int], seen: Counter[str]) -> None:
-    """Add counts of names. Of very many, only the first are counted separately; long names are truncated."""
+    """Add counts of names. If there are very many, only the first are listed; long names are cut."""
     for full_name, count in names.items():
         name = full_name[:_LONGEST_NAME]
         seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += count

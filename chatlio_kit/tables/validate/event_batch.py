@@ -40,7 +40,7 @@ _TIME_COLUMNS = [
 _EVENT_PATHS = {column.name: column.paths for column in EVENTS}
 _MESSAGE_KEYS = {column.name: next(iter(column.paths.values()), column.name) for column in MESSAGES}
 _MESSAGE_KEYS["sent_at"] = "ts"
-# What no capture can break is not checked again in every batch; a message's ids are its event's.
+# Rules that no capture can break are not checked again in every batch; a message's ids are its event's.
 _COMPUTED = frozenset(
     {
         "event_id", "kind", "occurred_at_source", "message_count", "payload_digest", "source_file",
@@ -55,7 +55,7 @@ _DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # times are parsed only from a
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """The user's decisions where captures say nothing.
+    """The user's choices for data that captures lack.
 
     Attributes:
         kind: The kind of records that nothing else names; it overrides nothing.
@@ -97,7 +97,7 @@ class EventBatch:
         raw_rows: Index of each row's record in the raw batch.
         duplicates: Number of records that were removed as duplicates.
         dialects: Number of unwrapped payloads, by dialect.
-        remarks: What else was noticed in the records.
+        remarks: Other remarks on the records.
     """
 
     rows: Any

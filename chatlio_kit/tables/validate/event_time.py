@@ -1,4 +1,4 @@
-"""When an event happened, as far as known; never a guess.
+"""The time of an event, never guessed.
 
 The time is a transcript's end, or else the moment of capture. Without either there is none, unless the user
 chose a stand-in.
@@ -59,11 +59,11 @@ class UndatedAs:
 def date_events(
     columns: Mapping[str, Any], file_times: Callable[[], Any], undated_as: UndatedAs
 ) -> tuple[Any, Any]:
-    """Return when events happened and where each time comes from; the time of an undated event is missing.
+    """Return the times of events and their sources; the time of an undated event is missing.
 
     Args:
         columns: ``ended_at``, ``received_at`` and ``visitor_created_at`` as Arrow times.
-        file_times: Returns when each event's file was written.
+        file_times: Returns the time at which each event's file was written.
         undated_as: The time to use if the capture has none.
 
     Returns:

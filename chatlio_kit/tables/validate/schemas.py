@@ -49,7 +49,7 @@ class Failure:
     hint: str
 
     def sentence(self, name: str) -> str:
-        """Return what is wrong with the value, with the field's name in the payload."""
+        """Describe the problem with the value, with the field's name in the payload."""
         if self.reason is Reason.MISSING:
             return f"{name} is missing or empty. Every such record needs it."
         if self.reason is Reason.FUTURE_TIME:
@@ -166,7 +166,7 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
 
 
 def _is_past_and_complete(field: Field, times: Any) -> bool:
-    """Whether the latest time is not in the future, and no required time is missing."""
+    """Return whether the latest time is not in the future, and no required time is missing."""
     if field.rule is not PAST or (field.required and times.null_count):
         return False
     latest = pc.max(times).as_py()
@@ -221,7 +221,7 @@ def _checks(field: Field) -> list[Any]:
 
 
 def _match(pattern: str, texts: pd.Series[str]) -> pd.Series[bool]:
-    """Return which strings match; pandas' own ``str.match`` compiles the pattern on every call."""
+    """Return a mask of matching strings; pandas' own ``str.match`` compiles the pattern on every call."""
     found = pc.match_substring_regex(pyarrow.array(texts), pattern)
     return pd.Series(found.to_numpy(zero_copy_only=False), index=texts.index)
 
