@@ -149,6 +149,9 @@ def _called(node: ast.Call, scope: _Scope, depth: int) -> list[str]:
         flag = rendered(node.args[0], scope, depth)[0].replace("_", "-")
         value = f" {rendered(node.args[1], scope, depth)[0]}" if len(node.args) > 1 else ""
         return ["--" + flag + ("" if value == " True" else value)]
+    if name == "counted":
+        one, *many = (rendered(noun, scope, depth)[0] for noun in node.args[1:])
+        return [f"{_placeholder(node.args[0])} {many[0] if many else one + 's'}"]
     if name in ("repr", "str", "shown", "shortened") and len(node.args) == 1:
         return rendered(node.args[0], scope, depth)
     wording = scope.functions.get(name)

@@ -139,8 +139,8 @@ def test_a_picture_is_the_same_each_time(platform: Platform, connection: Connect
     """It holds no id, and missing parts are also described in words."""
     plan = ck.plan_connection(platform, "shop", ["feedback"])
     assert plan.picture()._repr_html_() == plan.picture()._repr_html_()
-    assert "7 objects are not there yet" in repr(plan.picture())
-    assert "not there yet" not in repr(connection.picture())
+    assert "Not created yet: 7 objects" in repr(plan.picture())
+    assert "Not created yet" not in repr(connection.picture())
     for sheet in (ck.plan_connection(platform).sheet(ids=False), connection.sheet(ids=False)):
         assert connection.dataset_id not in str(sheet)
 

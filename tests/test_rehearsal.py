@@ -23,7 +23,7 @@ from chatlio_kit.cli import main
 PAGE = Path(__file__).parent.parent / "docs" / "real-platform.md"
 SECTION = "## Rehearse with the same commands"
 OUTCOMES = {
-    "doctor": "Nothing prevents a connection",
+    "doctor": "No check failed",
     "connect --dry-run": "Nothing was changed. Without --dry-run, connect makes these changes.",
     "connect": "paste each URL of urls.json",
     "sample": "Sample export in captures",

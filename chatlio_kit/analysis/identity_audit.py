@@ -380,7 +380,7 @@ def _verdict(
             if value.whose == "agent":
                 red.append(f"An agent's address is a visitor's identity: {on} ({where}).")
             elif value.visitors > max(MANY_VISITORS, visitors * RED_SHARE):
-                red.append(f"One value would join strangers into one person: {on} ({where}).")
+                red.append(f"One value would merge different people into one: {on} ({where}).")
             elif value.whose == "role":
                 amber.append(f"A role address belongs to no one person: {on} ({where}).")
             else:

@@ -167,7 +167,7 @@ EVENTS: tuple[Field, ...] = (
     _f("occurred_at_source", TEXT, PLAIN, "Source of occurred_at", SOURCES, required=True),
     _f("received_at", TIME, PLAIN, "Time at which the webhook was captured", PAST),
     _f("widget_id", TEXT, PLAIN, "The chat widget, if the capture names it"),
-    _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, C="conversationUUID", T="conversationUUID", live="T"),
+    _f("conversation_id", TEXT, PSEUDONYM, "Id of the conversation", UUID, C="conversationUUID", T="conversationUUID", live="T"),
     _f("visitor_id", TEXT, PSEUDONYM, "Chatlio's id of the visitor's browser", UUID, C="visitor.UUID", O="visitor.UUID", T="visitor.UUID", required="CO", live="CO"),
     _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, if known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT", form=EMAIL),
     _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle if no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
@@ -204,26 +204,26 @@ EVENTS: tuple[Field, ...] = (
     _f("ended_by", TEXT, PLAIN, "Sign of the chat's end, for chats from a Slack export", ENDS),
     _f("start_is_whole", FLAG, PLAIN, "True if a chat from a Slack export is known to be complete at its start"),
     _f("payload_digest", TEXT, PLAIN, "SHA-256 of the captured payload", DIGEST, required=True, xdm=None),
-    _f("source_file", TEXT, PLAIN, "The file it was read from", required=True, xdm=None),
+    _f("source_file", TEXT, PLAIN, "The file that contains the record", required=True, xdm=None),
     _f("source_record", INTEGER, PLAIN, "Number of the record in that file, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
 )
 
 MESSAGES: tuple[Field, ...] = (
-    _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, xdm=None),
-    _f("ts", TEXT, PLAIN, "Slack's id of the message, as Chatlio gives it", SLACK_TS, T="ts", required=True, xdm="ts"),
-    _f("sent_at", TIME, PLAIN, "When it was sent, exact to the microsecond: from ts, because Chatlio's sentAt is rounded", PAST, required=True, xdm="sent_at"),
-    _f("author", TEXT, PLAIN, "Who wrote it: visitor, agent or unknown", AUTHORS, required=True, xdm="author"),
-    _f("username", TEXT, PERSONAL, "The name shown beside the message", T="username", xdm="username"),
-    _f("slack_user_id", TEXT, STAFF, "The agent's Slack user; absent for visitors", T="userId", xdm="slack_user_id"),
-    _f("text", TEXT, CONTENT, "The words of the message", T="text", xdm="text"),
-    _f("slack_text", TEXT, CONTENT, "The same as a Slack export writes it, where that differs", xdm=None),
-    _f("position", INTEGER, PLAIN, "Its place in the transcript, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
-    _f("event_id", TEXT, PLAIN, "The transcript that the row is taken from", DIGEST, required=True, xdm=None),
-    _f("origin", TEXT, PLAIN, "Where that transcript was read from", ORIGINS, required=True, xdm=None),
+    _f("conversation_id", TEXT, PSEUDONYM, "Id of the conversation", UUID, xdm=None),
+    _f("ts", TEXT, PLAIN, "Slack's id of the message, as sent by Chatlio", SLACK_TS, T="ts", required=True, xdm="ts"),
+    _f("sent_at", TIME, PLAIN, "Time at which the message was sent, to the microsecond: from ts, because Chatlio's sentAt is rounded", PAST, required=True, xdm="sent_at"),
+    _f("author", TEXT, PLAIN, "Author of the message: visitor, agent or unknown", AUTHORS, required=True, xdm="author"),
+    _f("username", TEXT, PERSONAL, "The name shown next to the message", T="username", xdm="username"),
+    _f("slack_user_id", TEXT, STAFF, "Slack user id of the agent; missing for visitors", T="userId", xdm="slack_user_id"),
+    _f("text", TEXT, CONTENT, "Text of the message", T="text", xdm="text"),
+    _f("slack_text", TEXT, CONTENT, "Text of the message in a Slack export, if it differs", xdm=None),
+    _f("position", INTEGER, PLAIN, "Position of the message in the transcript, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
+    _f("event_id", TEXT, PLAIN, "Id of the transcript event that contains the message", DIGEST, required=True, xdm=None),
+    _f("origin", TEXT, PLAIN, "Source of that transcript", ORIGINS, required=True, xdm=None),
 )
 
 CONVERSATIONS: tuple[Field, ...] = (
-    _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, required=True, xdm=None),
+    _f("conversation_id", TEXT, PSEUDONYM, "Id of the conversation", UUID, required=True, xdm=None),
     _f("started_at", TIME, PLAIN, "Start, from the transcript or else the first event", required=True, xdm=None),
     _f("ended_at", TIME, PLAIN, "End; missing without a transcript", xdm=None),
     _f("duration_seconds", NUMBER, PLAIN, "Seconds from start to end", xdm=None),
@@ -269,7 +269,7 @@ OFFLINE_MESSAGES: tuple[Field, ...] = (
     _f("contact_name", TEXT, PERSONAL, "The name typed into the form", xdm=None),
     _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the form", xdm=None, form=EMAIL),
     _f("subject", TEXT, CONTENT, "The subject; older payloads only", xdm=None),
-    _f("message", TEXT, CONTENT, "The words of the message", xdm=None),
+    _f("message", TEXT, CONTENT, "Text of the message", xdm=None),
     _f("page_url", TEXT, PERSONAL, "The page it was left on", xdm=None, form=URL),
 )
 # fmt: on

@@ -395,7 +395,7 @@ class Connection(SheetDisplay):
         if self.live_without_identity:
             kinds = ", ".join(in_words(kind) for kind in self.live_without_identity)
             yield (
-                f"Live events of these kinds carry no identity and land in the lake alone: {kinds}. A "
+                f"Live events of these kinds carry no identity and land only in the lake: {kinds}. A "
                 "backfill of their captures gives them one."
             )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
+from chatlio_kit.counting import counted
 from chatlio_kit.display.diagram import Canvas, diagram
 from chatlio_kit.display.figure import WIDTH, Picture
 from chatlio_kit.display.palette import BLUE, GREEN, ORANGE, PURPLE, QUIET, VERMILLION
@@ -41,16 +42,16 @@ class Diagram:
         history = [in_words(kind) for role, kind in self.dataflows if role is Role.HISTORY]
         sentences = [f"Drawing of the connection {self.name}."]
         if live:
-            sentences.append(f"Chatlio's webhooks post to a URL of their own each: {', '.join(live)}.")
+            sentences.append(f"Each of Chatlio's webhooks posts to its own URL: {', '.join(live)}.")
         if history:
-            sentences.append(f"Captured files go through a dataflow for each kind: {', '.join(history)}.")
+            sentences.append(f"Captured files pass through one dataflow for each kind: {', '.join(history)}.")
         sentences.append(
             "Each dataflow joins a source connection, a mapping set and a target connection, and lands in "
             f"the {naming.shared('dataset')}. Its rows have the shape of the {naming.shared('schema')}, "
             f"which takes its fields from the {naming.shared('field group')}."
         )
         if self.missing:
-            sentences.append(f"{len(self.missing)} objects are not there yet.")
+            sentences.append(f"Not created yet: {counted(len(self.missing), 'object')}.")
         return " ".join(sentences)
 
     def picture(self) -> Picture:

@@ -46,7 +46,7 @@ _AREAS = {
 }
 """By area of permissions: its title in Adobe's screen, and the use of both permissions."""
 _PEOPLE_RIGHTS = {
-    ("manage", "identity-namespaces"): ("create a namespace of your own", "identity"),
+    ("manage", "identity-namespaces"): ("create your own namespace", "identity"),
     ("view", "identity-namespaces"): ("look for a namespace", "identity"),
     ("manage", "identity-metadata"): ("describe the fields that are identities", "identity"),
     ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
@@ -132,7 +132,7 @@ class Preflight(SheetDisplay):
         ]
         ending = {
             Verdict.PASS: "All checks passed: you can connect.",
-            Verdict.WARN: "Nothing prevents a connection. Creating it shows whether the warnings matter.",
+            Verdict.WARN: "No check failed: you can connect. That shows whether the warnings matter.",
             Verdict.FAIL: "Correct what failed, then run the doctor again.",
         }[self.verdict]
         return Sheet(
@@ -277,7 +277,7 @@ class _Checks:
         yield Check(
             "right: mapping sets",
             Verdict.WARN,
-            "no permission covers them; only creating one shows whether every field may be mapped",
+            "no permission covers them; only creating a mapping set shows whether every field can be mapped",
             "If that is refused, let the credential's role see every field of the schema.",
         )
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from chatlio_kit.connection.resources.people import People
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.bulk.files import FULL_BATCH, FULL_FILE, parquet_size
 from chatlio_kit.delivery.bulk.loader import BYTES_PER_SECOND
 from chatlio_kit.delivery.bulk.xdm import xdm_schema, xdm_table
@@ -274,11 +275,6 @@ def in_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:,.{1 if count < 10 * size else 0}f} {unit}"
     return f"{count:,.0f} bytes"
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 _SCHEMA = xdm_schema("chatlio", "tenant", People())

@@ -132,7 +132,7 @@ class Page(SheetDisplay):
             rows.append(("gone", self.run.gone, self.total.gone))
             reasons = self.total_gone_by_reason.items()
             rows += [(f"  {reason}", self.gone_by_reason.get(reason, 0), count) for reason, count in reasons]
-        return Sheet(f"To {self.destination}", ("", "this run", "in all"), rows, self._sentences())
+        return Sheet(f"To {self.destination}", ("", "this run", "total"), rows, self._sentences())
 
     def document(self, findings: FieldFindings, next_steps: Sequence[NextStep] = ()) -> Document:
         """Return the page as a self-contained report.
@@ -155,7 +155,7 @@ class Page(SheetDisplay):
             f"{self.retries:,} repeated; {self.seconds:,.1f} s.",
             tiles,
             [
-                Part("What became of the records", sheet=Sheet("", sheet.headings, sheet.rows, sheet.notes)),
+                Part("Outcome of the records", sheet=Sheet("", sheet.headings, sheet.rows, sheet.notes)),
                 *record_parts(self.counts, findings),
                 *further_parts(self.counts, (), next_steps),
             ],

@@ -214,7 +214,7 @@ def backfill(
         next_steps = export.next_steps
         examples = page.counts.examples_except({step.reason for step in next_steps})
         page.notes += [*export.notes(), *next_steps.sentences(), *examples]
-        page.notes.append(f"report, with the rejects beside it: {report / PAGE}")
+        page.notes.append(f"report, with the list of rejected records in the same folder: {report / PAGE}")
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}
         write_json(report / REPORT, content)

@@ -152,7 +152,7 @@ class Proposal(SheetDisplay):
             ("app's messages without one", self.without_username),
             ("conversations that end archived", self.archived),
             ("conversations that do not", self.running),
-            ("channels whose beginning is there", self.whole_heads),
+            ("channels with their beginning", self.whole_heads),
             ("period, UTC", " to ".join(self.period or ("none",))),
         ]
         if (both := self.calibration) is not None:
@@ -160,7 +160,7 @@ class Proposal(SheetDisplay):
             rows += [
                 ("channels in captures, too", both.channels),
                 ("webhooks' messages in them", both.messages),
-                ("  of which the export has", both.found),
+                ("  also in the export", both.found),
                 ("  visitors' by form", forms),
                 ("  agents' with the same user", f"{both.same_user:,} of {both.agents:,}"),
             ]
@@ -408,15 +408,15 @@ def _propose(proposal: Proposal) -> None:
 
 
 _COMMENTS = {
-    "channels": "Which channels are chats: globs or /regular expressions/ for names, or ids. Required.",
+    "channels": "Channels that are chats: ids, or globs or /regular expressions/ for names. Required.",
     "app_ids": "The app that writes visitors' messages, by app, bot or user. At least one is required.",
     "bot_ids": "",
     "bot_users": "",
-    "lobby": "Where chats are announced; never read.",
-    "bot_without_username": "Who wrote a message of the app that names nobody: unknown, visitor or notice.",
+    "lobby": "Channels in which new chats are announced; never read.",
+    "bot_without_username": "Author of the app's messages without a name: unknown, visitor or notice.",
     "thread_replies": "Replies in threads: leave-out or keep.",
-    "split_on": 'What ends a conversation: ["channel_archive"], optionally with a silence such as "gap=6h".',
-    "closed_only": "Whether conversations without an end are left out.",
+    "split_on": 'Signs of a conversation\'s end: ["channel_archive"], optionally with a silence such as "gap=6h".',
+    "closed_only": "If true, conversations without an end are left out.",
     "workspace_domain": "The part before .slack.com, for links to the archive.",
 }
 

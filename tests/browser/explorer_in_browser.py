@@ -214,12 +214,12 @@ def test_a_screen_reader_has_a_name_for_everything(opened: Opened) -> None:
     opened.open("backfilled.html")
     names = opened.names()
     assert names["searchbox"] == {"Search"}
-    assert names["combobox"] == {"What became of it", "Type"}
+    assert names["combobox"] == {"Outcome", "Type"}
     assert {"From", "To"} <= names["Date"]
     assert names["search"] == {"Search conversations"}
     assert "Results" in names["region"]
     assert "Messages" in names["list"]
-    assert names["columnheader"] == {"event", "time", "read from", "what became of it"}
+    assert names["columnheader"] == {"event", "time", "read from", "outcome"}
     assert "" not in names["button"] | names["heading"] | names["article"]
     assert opened.driver.execute_script("return document.querySelectorAll('[aria-current=true]').length") == 1
 

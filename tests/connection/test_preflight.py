@@ -99,7 +99,7 @@ def test_it_shows_itself(platform: Platform) -> None:
     """A preflight is a table in a terminal, an HTML table in a notebook, and plain data for JSON."""
     found = check_platform(platform, "shop")
     assert "right: Manage Sources" in repr(found)
-    assert "Nothing prevents a connection" in repr(found)
+    assert "No check failed" in repr(found)
     assert found._repr_html_().startswith("<table>")
     content = json.loads(json.dumps(found.as_dict()))
     assert (content["name"], content["place"], content["verdict"]) == ("shop", "local, sandbox prod", "warn")

@@ -131,9 +131,9 @@
       [make("dt", {}, name), make("dd", { dir: "auto" }, ...marked(value))]));
   };
 
-  const events = entry => make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What became of it" },
+  const events = entry => make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Outcome" },
     make("table", {},
-      make("thead", {}, make("tr", {}, ...["event", "time", "read from", "what became of it"]
+      make("thead", {}, make("tr", {}, ...["event", "time", "read from", "outcome"]
         .map(name => make("th", { scope: "col" }, name)))),
       make("tbody", {}, ...entry.events.map(([id, kind, moment, file, record, text, fate, detail]) => make("tr", {},
         make("td", {}, kind.replaceAll("_", " "), make("small", { title: id }, ...marked(id)),

@@ -275,7 +275,7 @@ class _Validation:
         if received is not None:
             value = unknown[received]
             detail = (
-                f"Nothing says when it happened, but {received} is {shortened(value)}. "
+                f"The record has no readable time: {received} is {shortened(value)}. "
                 f"{advice(value, received)}"
             )
             self._fault(row, Reason.UNDATED, received, detail)
@@ -284,7 +284,7 @@ class _Validation:
         path = "endedAt" if is_transcript and not has_end else "receivedAt"
         by_file = self._options.undated_as.choice is Undated.FILE_TIME
         detail = (
-            "Nothing says when it happened: the capture has no received time"
+            "The record has no time: the capture has no received time"
             f"{' and the transcript no endedAt' if is_transcript else ''}"
             f"{', and its file no time with a zone' if by_file else ''}. "
             "Choose a stand-in with --undated-as (in Python undated_as=), or add receivedAt to the capture."
