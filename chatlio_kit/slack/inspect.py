@@ -415,7 +415,7 @@ _COMMENTS = {
     "lobby": "Channels in which new chats are announced; never read.",
     "bot_without_username": "Author of the app's messages without a name: unknown, visitor or notice.",
     "thread_replies": "Replies in threads: leave-out or keep.",
-    "split_on": 'Signs of a conversation\'s end: ["channel_archive"], optionally with a silence such as "gap=6h".',
+    "split_on": 'Signs of an end: ["channel_archive"], optionally with a silence such as "gap=6h".',
     "closed_only": "If true, conversations without an end are left out.",
     "workspace_domain": "The part before .slack.com, for links to the archive.",
 }
