@@ -38,6 +38,7 @@ from chatlio_kit.chatlio.identities import (
 )
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import MASK, masked
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.display.sheet import FormattedNumber
 from chatlio_kit.errors import UsageError, option
@@ -201,8 +202,10 @@ class IdentityAudit:
         headings = ("field", "namespace", "valid", "distinct", "blank", "blocked", "visitors sharing a value")
         sizes = [(FormattedNumber(f"{size:,}"), count) for size, count in sorted(self.graphs.sizes.items())]
         chains = list(dict.fromkeys(f"One of the largest: {_chain(one)}." for one in self.graphs.members))
-        people = "1 person" if self.graphs.count == 1 else f"{self.graphs.count:,} people"
-        total = f"{self.graphs.identities:,} identities make {people}."
+        total = (
+            f"{counted(self.graphs.identities, 'identity makes', 'identities make')} "
+            f"{counted(self.graphs.count, 'person', 'people')}."
+        )
         return (
             Sheet(
                 f"Identities {', '.join(map(str, self.identities))}: {self.light}",
@@ -376,7 +379,7 @@ def _verdict(
     for one in fields:
         for value in one.shared:
             where = f"first in {value.file} record {value.record:,}"
-            on = f"{one.field} {value.shown} is on {value.visitors:,} of {visitors:,} visitors"
+            on = f"{one.field} {value.shown} is on {value.visitors:,} of {counted(visitors, 'visitor')}"
             if value.whose == "agent":
                 red.append(f"An agent's address is a visitor's identity: {on} ({where}).")
             elif value.visitors > max(MANY_VISITORS, visitors * RED_SHARE):
@@ -386,8 +389,9 @@ def _verdict(
             else:
                 amber.append(f"{on} ({where}).")
     if graphs.joined_emails:
-        people = "1 person" if graphs.joined_emails == 1 else f"{graphs.joined_emails:,} people"
-        amber.append(f"{people} would have several e-mail addresses.")
+        amber.append(
+            f"{counted(graphs.joined_emails, 'person', 'people')} would have several e-mail addresses."
+        )
     share = identified / max(1, events)
     if share < GOOD_COVERAGE:
         without = f"{events - identified:,} of {events:,} events get no identity and stay only in the lake."
@@ -414,7 +418,7 @@ def _masked(value: str, field: str) -> str:
 
 def _about_shared(fields: Iterable[FieldAudit]) -> list[str]:
     sentences = [
-        f"{one.field} {value.shown}: {value.visitors:,} visitors"
+        f"{one.field} {value.shown}: {counted(value.visitors, 'visitor')}"
         + (f", {value.whose}" if value.whose else "")
         + f"; first in {value.file} record {value.record:,}"
         for one in fields
@@ -429,4 +433,4 @@ def _chain(members: tuple[str, ...]) -> str:
     for namespace in members:
         counts[namespace] = counts.get(namespace, 0) + 1
     parts = [f"{code} 1 to {count:,}" if count > 1 else f"{code} 1" for code, count in counts.items()]
-    return f"{len(members):,} identities, {', '.join(parts)}"
+    return f"{counted(len(members), 'identity', 'identities')}, {', '.join(parts)}"

@@ -17,6 +17,7 @@ from chatlio_kit.analysis.definitions import METRICS, PERIODS, definitions
 from chatlio_kit.analysis.summary import BUSINESS, HEADLINES, check_name, summarize
 from chatlio_kit.analysis.words import in_words
 from chatlio_kit.arguments import checked, flag, optional, path_ending_in, text, wrong
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.display.sheet import FormattedNumber
 from chatlio_kit.display.workbook import write_workbook
@@ -254,14 +255,14 @@ class Metrics(SheetDisplay):
             notes.append(f"business: {self.calendar.hours}, {self.calendar.time_zone}{holidays}")
         if strays := int(self._frames["messages"]["conversation_id"].isna().sum()):
             notes.append(
-                f"{strays:,} messages belong to no known conversation, as where ids are redacted with drop; "
-                "they are not measured."
+                "Not measured, because no conversation is known, as where ids are redacted with drop: "
+                f"{counted(strays, 'message')}."
             )
         if from_slack := int(self._frames["conversations"]["has_feedback"].isna().sum()):
             notes.append(
-                f"{from_slack:,} conversations are known only from Slack, which records neither feedback nor "
-                "reports of unanswered chats: the shares of both, and of abandoned conversations, exclude "
-                "them."
+                f"{counted(from_slack, 'conversation is', 'conversations are')} known only from Slack, "
+                "which records neither feedback nor reports of unanswered chats: the shares of both, and of "
+                "abandoned conversations, exclude these."
             )
         return [*notes, f"times: {self.calendar.time_zone}"]
 

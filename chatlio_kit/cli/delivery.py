@@ -24,6 +24,7 @@ from chatlio_kit.cli.command import (
     command,
 )
 from chatlio_kit.connection import Destination, open_connection
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery import DestinationLedger, Ledger
 from chatlio_kit.delivery import reconcile as run_reconcile
 from chatlio_kit.delivery import replay as run_replay
@@ -181,7 +182,7 @@ def _status_of(
     if gone_by_reason:
         notes += explain_gone(gone_by_reason)
     if repeated:
-        notes.append(f"{repeated:,} rows in the lake repeat an id.")
+        notes.append(f"{counted(repeated, 'row in the lake repeats', 'rows in the lake repeat')} an id.")
     dataset = f", dataset {destination.dataset}" if name_dataset else ""
     return content, Sheet(f"Sent to {destination}{dataset}", headings, rows, notes)
 

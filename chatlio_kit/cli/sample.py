@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from chatlio_kit.cli.command import CommandResult, Context, command
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Sheet
 from chatlio_kit.samples import write_sample
 
@@ -27,7 +28,10 @@ def sample(_: Context, out: Path, events: int, seed: int, bad_share: float, slac
     content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
     content["slack"] = str(export.slack) if export.slack else None
     kinds = [(str(kind), count) for kind, count in export.by_kind.items()]
-    notes = [f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}"]
+    notes = [
+        f"{counted(export.files, 'file')}; {counted(export.bad, 'broken record')}, listed in "
+        f"{export.manifest}"
+    ]
     if export.slack is not None:
         notes.append(f"a Slack export of the same chats: {export.slack}")
     return CommandResult(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))

@@ -23,6 +23,7 @@ from chatlio_kit.connection.resources.names import in_words
 from chatlio_kit.connection.resources.resource import Action, Resource, ResourceState, known
 from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import (
     Conflict,
     ConnectionIncomplete,
@@ -185,7 +186,7 @@ def _wait_until_ready(survey: Survey, dataflows: Sequence[DataflowState], report
     pause = _FIRST_POLL
     waiting = [dataflow for dataflow in dataflows if not (dataflow.flow and dataflow.flow.is_ready)]
     if waiting:
-        report(f"Waiting for {len(waiting)} dataflow{'s' if len(waiting) > 1 else ''} to be enabled")
+        report(f"Waiting for {counted(len(waiting), 'dataflow')} to be enabled")
     while waiting:
         flows = []
         for dataflow in waiting:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.catalogue import sent_fields
 from chatlio_kit.chatlio.kinds import EVENT_TYPE_PREFIX
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import NotFound, UnreadableRows
 from chatlio_kit.tables import empty
@@ -38,8 +39,8 @@ def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: boo
             progress.advance(len(table))
     if unreadable:
         warnings.warn(
-            f"The rows of {len(unreadable):,} batches cannot be read and are missing here: "
-            f"{'; '.join(unreadable[:_NAMED])}. reconcile lists them all.",
+            f"The rows of {counted(len(unreadable), 'batch', 'batches')} cannot be read and are missing "
+            f"here: {'; '.join(unreadable[:_NAMED])}. reconcile lists them all.",
             UnreadableRows,
             stacklevel=4,
         )

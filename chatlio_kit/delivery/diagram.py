@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.ledger.models import FateCounts
 from chatlio_kit.display.diagram import Box, flow
 from chatlio_kit.display.figure import Picture
@@ -17,19 +18,19 @@ def draw(counts: FateCounts, destination: str) -> Picture:
     """
     sent = counts.delivered + counts.dead_lettered + counts.pending
     words = (
-        f"Drawing of a delivery to {destination}. Of {sent:,} events, {counts.delivered:,} were delivered, "
-        f"{counts.dead_lettered:,} are dead letters and {counts.pending:,} are pending. Of those delivered, "
-        f"{counts.landed:,} were found in the dataset, {counts.under_way:,} were not looked for or found "
-        f"yet, and {counts.gone:,} are no longer there."
+        f"Drawing of a delivery to {destination}. Of {counted(sent, 'event')}: delivered "
+        f"{counts.delivered:,}, dead letters {counts.dead_lettered:,}, pending {counts.pending:,}. Of those "
+        f"delivered: found in the dataset {counts.landed:,}, not looked for or found yet "
+        f"{counts.under_way:,}, no longer there {counts.gone:,}."
     )
-    landing = [Box("landed", f"{counts.landed:,} rows found", GREEN if counts.landed else QUIET)]
+    landing = [Box("landed", f"{counted(counts.landed, 'row')} found", GREEN if counts.landed else QUIET)]
     if counts.under_way:
         landing.append(Box(f"under way: {counts.under_way:,}", "reconcile looks for them", ORANGE))
     if counts.gone:
         landing.append(Box(f"gone: {counts.gone:,}", "reconcile says why", VERMILLION))
     return flow(
         [
-            ("your tables", [Box("accepted", f"{sent:,} events", ORANGE)]),
+            ("your tables", [Box("accepted", counted(sent, "event"), ORANGE)]),
             (
                 "the platform's answer",
                 [

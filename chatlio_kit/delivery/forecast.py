@@ -250,7 +250,8 @@ class Forecast(SheetDisplay):
             notes.append("the dataset feeds Profile, which takes 1,500 records a second")
         if too_large := sum(share.too_large for share in self.kinds.values()):
             notes.append(
-                f"{too_large:,} records are over 1 MB: streamed they become dead letters, a batch takes them"
+                f"over 1 MB: {counted(too_large, 'record')}, which become dead letters if streamed; a batch "
+                "takes them"
             )
         headings = ("kind", "records", "bytes", "requests", "over 10 KB", "least seconds")
         return Sheet(f"Forecast for {self.destination}", headings, rows, [*notes, *self.notes])

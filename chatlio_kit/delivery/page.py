@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.ledger.models import FateCounts, Readback
 from chatlio_kit.delivery.people import EXPIRED, IDENTIFIED, LAKE_ONLY, NO_IDENTITY, TOO_LARGE
 from chatlio_kit.delivery.reconcile import Reconciliation, explain, explain_gone, is_amiss
@@ -173,15 +174,15 @@ class Page(SheetDisplay):
             sentences.append(_received(self.arrived))
         if self.unanswered:
             sentences.append(
-                f"{self.unanswered:,} records were in requests whose answer was lost or incomplete; they "
-                "were sent again with the same ids, so the lake may hold them twice."
+                f"{counted(self.unanswered, 'record was', 'records were')} sent again with the same ids, "
+                "because an answer was lost or incomplete. The lake may hold duplicates."
             )
         if self.throttled:
             times = "once" if self.throttled == 1 else f"{self.throttled:,} times"
             sentences.append(f"The platform throttled requests {times}; sending slowed down.")
         if self.heavy and not self.people:  # else the lines about people count them, in the bytes of XDM
             sentences.append(
-                f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."
+                f"Over 10 KB: {counted(self.heavy, 'record')}, kept in the lake but dropped by Profile."
             )
         lake_only = {name: self.people[name] for name in LAKE_ONLY if self.people.get(name)}
         if lake_only:
@@ -200,23 +201,24 @@ class Page(SheetDisplay):
                 sentences += explain_gone(self.total_gone_by_reason)
             if run.under_way:
                 sentences.append(
-                    f"{run.under_way:,} delivered events have not been read back yet. Run reconcile to look "
-                    "for them."
+                    f"{counted(run.under_way, 'delivered event has', 'delivered events have')} not been "
+                    "read back yet. Run reconcile to look again."
                 )
         if self.stopped_by is not None:
             sentences.append(f"Sending stopped early: {self.stopped_by}. Run it again to continue.")
             if run.pending:
-                sentences.append(f"{run.pending:,} events are pending. The next run sends them.")
+                sentences.append(f"Pending until the next run: {counted(run.pending, 'event')}.")
         elif run.pending:
             sentences.append(
-                f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
+                f"{counted(run.pending, 'event has', 'events have')} no verdict yet. Run the backfill or "
+                "stream again."
             )
         return [*sentences, *self.notes]
 
 
 def _received(arrived: Reconciliation) -> str:
     """Report what the platform counts; a run opens only the dataflows of the kinds that it sends."""
-    rows = f"The dataset holds {arrived.lake_rows:,} rows of these events."
+    rows = f"The dataset holds {counted(arrived.lake_rows, 'row')} of these events."
     if not arrived.runs:
         return rows
     received = ", ".join(f"{count:,} {name}" for name, count in arrived.received().items())

@@ -26,6 +26,7 @@ import orjson
 
 from chatlio_kit.aep import FlowRun, Platform
 from chatlio_kit.connection import Connection
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.encoding import from_milliseconds
 from chatlio_kit.delivery.ledger.ledger import Ledger
@@ -198,7 +199,9 @@ class Reconciliation(SheetDisplay):
         counter_headings = ("dataflow received", "ingested", "failed")
         notes = [*self.readback.sentences(), *explain(self), *self._events_listed()]
         if pending := self.total.pending:
-            notes.append(f"{pending:,} events have no verdict yet. Run the backfill again to send them.")
+            notes.append(
+                f"{counted(pending, 'event has', 'events have')} no verdict yet. Run the backfill again."
+            )
         if self.sql:
             notes.append(f"The same in Query Service: {self.sql}")
         return Sheet(f"Arrived at {self.destination}", (*headings, *counter_headings), rows, notes)
@@ -314,8 +317,8 @@ def explain(result: Reconciliation) -> list[str]:
     sentences = []
     if result.lake_duplicates > 0:
         sentences.append(
-            f"{result.lake_duplicates:,} rows in the lake repeat an id; count distinct ids, Profile keeps "
-            "one."
+            f"{counted(result.lake_duplicates, 'row in the lake repeats', 'rows in the lake repeat')} an "
+            "id; count distinct ids, Profile keeps one."
         )
     for reason, count in result.dead_by_reason.items():
         if reason != LOST:
@@ -324,36 +327,40 @@ def explain(result: Reconciliation) -> list[str]:
         sentences.append("Correct the causes, then send them again with replay, all or by --reason.")
     if lost := result.dead_by_reason.get(LOST):
         sentences.append(
-            f"{lost:,} events are lost: the platform acknowledged them and reports that it has finished, but "
-            f"their rows are missing{_sample(result.samples.get(LOST))}. Run replay, then the backfill or "
-            "stream that sent them: it sends them again under the same ids."
+            f"{counted(lost, 'event is', 'events are')} lost: acknowledged by the platform, which reports "
+            f"that it has finished, but without a row in the dataset{_sample(result.samples.get(LOST))}. "
+            "Run replay, then the same backfill or stream again: the ids stay the same."
         )
     if result.gone_by_reason:
         sentences += explain_gone(result.gone_by_reason)
     if result.under_way - result.overdue > 0:
         sentences.append(
-            f"{result.under_way - result.overdue:,} delivered events may still land: that can take an hour. "
-            "Look again with reconcile."
+            f"{counted(result.under_way - result.overdue, 'delivered event')} may still land: that can take "
+            "an hour. Look again with reconcile."
         )
     if result.overdue:
         sentences.append(
-            f"{result.overdue:,} delivered events are over an hour old, and no finished run covers them. "
-            "Check the runs of their dataflows; Adobe's support can find a record by its transaction id, "
-            "which --json lists."
+            "Over an hour old, and covered by no finished run: "
+            f"{counted(result.overdue, 'delivered event')}. Check the runs of the dataflows; Adobe's "
+            "support can find a record by its transaction id, which --json lists."
         )
     return sentences
 
 
 def explain_gone(gone_by_reason: dict[str, int]) -> list[str]:
     """List the numbers of gone events with reasons and next steps."""
-    counted = ", ".join(
+    reasons = ", ".join(
         f"{_REASONS.get(reason, reason)} {count:,}" for reason, count in gone_by_reason.items()
     )
-    sentences = [f"{sum(gone_by_reason.values()):,} events were in the dataset and are gone: {counted}."]
+    gone = sum(gone_by_reason.values())
+    sentences = [
+        f"{counted(gone, 'event was in the dataset and is', 'events were in the dataset and are')} gone: "
+        f"{reasons}."
+    ]
     if is_amiss(gone_by_reason):
         sentences.append(
-            "They are not sent again automatically. To send them, run replay with --gone (gone=True), then "
-            "the backfill or stream that sent them."
+            "Gone events are not sent again automatically. To send them, run replay with --gone "
+            "(gone=True), then the backfill or stream that sent them."
         )
     return sentences
 

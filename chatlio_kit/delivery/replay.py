@@ -7,6 +7,7 @@ from itertools import repeat
 
 from chatlio_kit.arguments import checked
 from chatlio_kit.connection import Connection, a_connection, require_leave
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.ledger.models import FORGOTTEN_SOURCE
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.readback import DatasetReader
@@ -98,6 +99,6 @@ def _send_dead_letters(connection: Connection, run: Run, reason: str | None) -> 
 
 def _note_pending(run: Run, by_file: Counter[str]) -> None:
     run.page.notes += [
-        f"{count:,} events of {file} have no copy in the ledger and were not sent; they are pending now."
+        f"Without a copy in the ledger, so not sent but pending: {counted(count, 'event')} of {file}."
         for file, count in by_file.items()
     ]

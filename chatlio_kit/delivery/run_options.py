@@ -14,6 +14,7 @@ import orjson
 
 from chatlio_kit.captures.dialects.clocks import CLOCKS
 from chatlio_kit.chatlio.redaction import Redaction
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.tables import ReadOptions
@@ -150,11 +151,15 @@ def _redaction_notes(destination: DestinationLedger, run: int, options: RunOptio
         how = "in an unrecorded way" if redaction is None else _how(redaction)
         if redaction == options.redaction:
             how += " with another key, so their hashes differ"
-        letters = f" Their {kept:,} dead letters are unchanged too, also in a replay." if kept else ""
+        letters = (
+            f" {counted(kept, 'dead letter stays', 'dead letters stay')} unchanged too, also in a replay."
+            if kept
+            else ""
+        )
         yield (
-            f"{sent:,} events of {_runs(runs)} were sent {how}; this run's, {_how(options.redaction)}. An "
-            "event is sent once and has the same id with and without redaction, so those stay as they were "
-            f"sent.{letters}"
+            f"{counted(sent, f'event of {_runs(runs)} was', f'events of {_runs(runs)} were')} sent {how}; "
+            f"this run's, {_how(options.redaction)}. An event is sent once and has the same id with and "
+            f"without redaction, so earlier ones stay as they were sent.{letters}"
         )
 
 
@@ -188,13 +193,14 @@ def _reading_notes(
     ((sent_before,),) = destination.ledger.fetch_all(_COUNT_SENT_BEFORE, parameters | these)
     if sent_before > sent_twice:
         yield (
-            f"{sent_before - sent_twice:,} events of these files stay as earlier runs sent them: those read "
-            f"them {earlier}, this run {options.reading or 'without such options'}. An event is sent once, "
-            "so a corrected time does not replace the earlier one."
+            f"Unchanged: {counted(sent_before - sent_twice, 'event')} of these files, sent by earlier runs. "
+            f"These read the files {earlier}, this run {options.reading or 'without such options'}. An "
+            "event is sent once, so a corrected time does not replace the earlier one."
         )
     if sent_twice:
         yield (
-            f"{sent_twice:,} records were sent before as other events: earlier runs read them "
+            f"Sent before as other events: {counted(sent_twice, 'record')}. Earlier runs read the files "
             f"{earlier}, this run {options.reading or 'without such options'}. The kind is part of an "
-            "event's id, so the dataset holds these records twice. Keep to one set of options for one export."
+            "event's id, so the dataset holds these records twice. Keep to one set of options for one "
+            "export."
         )

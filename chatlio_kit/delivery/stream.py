@@ -11,6 +11,7 @@ from chatlio_kit.arguments import checked, named
 from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, a_connection, require_leave
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
@@ -108,7 +109,7 @@ def stream(
         message_count = pc.sum(batch.rows["message_count"]).as_py() or 0
         if message_count and isinstance(tables, pd.DataFrame):
             run.page.notes.append(
-                "Only the frame events was passed: "
-                f"its transcripts were sent without their {message_count:,} messages."
+                "Only the frame events was passed: its transcripts were sent without "
+                f"{counted(message_count, 'message')}."
             )
     return run

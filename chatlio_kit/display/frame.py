@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from pandas.api import types
 
+from chatlio_kit.counting import counted
 from chatlio_kit.display.sheet import ELLIPSIS, Cell, FormattedNumber, Sheet
 
 _MOST_ROWS, _FIRST, _LAST = 28, 12, 6
@@ -42,7 +43,7 @@ def frame_sheet(frame: pd.DataFrame | pd.Series[Any], *, time_zone: str = "UTC")
         cells.insert(_FIRST, [ELLIPSIS for _ in columns])
         notes.append(f"{len(table):,} rows; the first {_FIRST} and the last {_LAST} are shown.")
     if more := [str(name) for name in table.columns[_MOST_COLUMNS:]]:
-        notes.append(f"{len(more)} more columns: {', '.join(more)}.")
+        notes.append(f"{counted(len(more), 'more column')}: {', '.join(more)}.")
     if table.empty:
         notes.append("No rows.")
     return Sheet("", headings, cells, notes)

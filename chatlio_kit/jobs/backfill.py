@@ -17,6 +17,7 @@ from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.activation import forecast_guard
 from chatlio_kit.delivery.bulk.run import BulkRun
@@ -206,7 +207,10 @@ def backfill(
             run.page.notes += pair_notes(pairs, may_name=is_named)
         run.page.notes += option_notes(run.destination_ledger, run.number, options, export.captures.read)
         if unchanged:
-            run.page.notes.append(f"{unchanged:,} unchanged files were recognised and not read again")
+            run.page.notes.append(
+                f"{counted(unchanged, 'unchanged file was', 'unchanged files were')} recognised and not "
+                "read again"
+            )
         run.finish()
         # The ledger stays locked until the page is written: a forget in between could not erase the page.
         page = run.reconcile(wait=wait_seconds(connection, wait), again=False)
@@ -244,9 +248,9 @@ def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
     others = conversations.from_other_files(export.slack.name)
     if others and not export.captures.files:
         run.page.notes.append(
-            f"{others:,} transcripts of this destination were read from other files than this export. If "
-            "these are captures, name them next to the export: otherwise their messages are sent from Slack, "
-            "too"
+            f"{counted(others, 'transcript')} of this destination came from other files than this export. "
+            "If these are captures, name them next to the export: otherwise their messages are sent from "
+            "Slack, too"
         )
     return conversations
 

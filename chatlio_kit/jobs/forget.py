@@ -22,6 +22,7 @@ from chatlio_kit.chatlio.person import ADDRESS, CHANNEL, CONVERSATION, VISITOR, 
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.chatlio.turns import turn_row_id
 from chatlio_kit.connection import Destination, a_platform, require_leave
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.bulk.lots import require_finished
 from chatlio_kit.delivery.ledger.erasure import (
@@ -371,7 +372,9 @@ class _Erasure:
         self._report_stores(reports, in_tables, erased)
         self._report_elsewhere(elsewhere)
         if rows_before > result.events:
-            result.notes.append(f"{rows_before - result.events:,} rows of the ledger were erased earlier.")
+            result.notes.append(
+                f"Erased from the ledger earlier: {counted(rows_before - result.events, 'row')}."
+            )
         self._report_remaining_files()
 
     def _search_captures(self, export: Export) -> None:
@@ -436,7 +439,8 @@ class _Erasure:
             left = len(result.captures) + len(self._captures_naming)
             advice = "captures are never changed here: remove these records yourself"
             if self._captures_naming:
-                advice += f"; {len(self._captures_naming):,} files are named after the person: rename them"
+                named = counted(len(self._captures_naming), "file")
+                advice += f"; rename what is named after the person: {named}"
             result.add("captures", left=left, remove_by=advice)
         else:
             result.notes.append(
@@ -452,7 +456,7 @@ class _Erasure:
             )
         if self._unread:
             result.notes.append(
-                f"{self._unread:,} records in the captures could not be read, so their events are unknown. "
+                f"Unreadable in the captures: {counted(self._unread, 'record')}, whose events are unknown. "
                 "If they were sent with --kind, --undated-as or --fields, run forget again with the same "
                 "options (in Python kind=, undated_as=, fields=)."
             )
@@ -476,12 +480,12 @@ class _Erasure:
             self.result.add(name, removed, left=deletion.left, remove_by=advice)
             if deletion.work_order and deletion.others:
                 self.result.notes.append(
-                    f"{deletion.others:,} further rows of {deletion.destination} have the same primary "
-                    "identities, so the record delete removes them too."
+                    f"{counted(deletion.others, 'further row')} of {deletion.destination} with the same "
+                    "primary identities: the record delete removes these too."
                 )
             if deletion.work_order and removed:
                 self.result.notes.append(
-                    f"The record delete {deletion.work_order} removed {removed:,} rows from "
+                    f"The record delete {deletion.work_order} removed {counted(removed, 'row')} from "
                     f"{deletion.destination}, as a read-back confirmed. Profile and Identity Service were "
                     "not read."
                 )

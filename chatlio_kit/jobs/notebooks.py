@@ -170,7 +170,7 @@ class NotebookSetup(SheetDisplay):
             by_reason = tables.counts.rejected_by_reason.most_common()
             where = ", ".join(map(repr, map(str, self.captures)))
             raise NothingAccepted(
-                f"None of the {tables.counts.read:,} records in {where} was accepted "
+                f"No record in {where} was accepted "
                 f"({', '.join(f'{count:,} {reason}' for reason, count in by_reason)}), so there is nothing "
                 "to stream. KIND and UNDATED_AS in the cell with the parameters say what captures do not; "
                 "the lesson 'convert' shows each record's reason."

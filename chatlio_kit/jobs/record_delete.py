@@ -18,6 +18,7 @@ from chatlio_kit.chatlio.identities import IDENTITIES_KEY
 from chatlio_kit.chatlio.person import CHANNEL, CONVERSATION, WHO, Person
 from chatlio_kit.connection import Connection, Destination, open_connection
 from chatlio_kit.connection.rows import stored_rows
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import (
     AuthenticationFailed,
     ChatlioKitError,
@@ -133,14 +134,14 @@ def delete_records(
             result.problem = _NAMELESS
         return result
     if result.others and person.names(CHANNEL):
-        result.problem = _OTHER_ROWS.format(result.others)
+        result.problem = _OTHER_ROWS.format(counted(result.others, "row"))
         return result
     count = sum(map(len, result.identities.values()))
     question = (
-        f"{result.rows - result.nameless:,} rows of {destination} have {count:,} primary identities of the "
-        "person"
-        + (f", and so do {result.others:,} rows that are not known to be theirs" if result.others else "")
-        + ". A record delete removes them for good."
+        f"{counted(result.rows - result.nameless, 'row')} of {destination} with "
+        f"{counted(count, 'primary identity', 'primary identities')} of the person"
+        + (f", and {counted(result.others, 'row')} not known to be theirs" if result.others else "")
+        + ": a record delete removes all of these for good."
     )
     if confirm is not None and not confirm(question):
         result.problem = "the record delete was not confirmed, so nothing was removed there"
@@ -170,8 +171,9 @@ _NO_IDENTITIES = (
     "dataset. The query below finds the rows"
 )
 _OTHER_ROWS = (
-    "a record delete removes all rows with the same primary identities, including {:,} rows that are not the "
-    "channel's, so none was sent. Forget the visitor to remove them all. The query below finds the channel's"
+    "a record delete removes all rows with the same primary identities, including {} outside the "
+    "channel, so none was sent. Forget the visitor to remove them all. The query below finds the "
+    "channel's"
 )
 _NAMELESS = (
     "these rows have no identity, so no record delete finds them. To remove them, delete their batches or "
@@ -210,9 +212,9 @@ def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
                 theirs[primary[0]].add(primary[1])
     if unreadable:
         raise UnreadableDataset(
-            f"The rows of {len(unreadable):,} batches of {result.destination} cannot be read "
-            f"({unreadable[0]}), so the person's rows among them are unknown. Run forget again when they can "
-            "be read; reconcile lists them all."
+            f"The rows of {counted(len(unreadable), 'batch', 'batches')} of {result.destination} cannot be "
+            f"read ({unreadable[0]}), so the person's rows among them are unknown. Run forget again when "
+            "they can be read; reconcile lists them all."
         )
     result.identities = {code: sorted(ids) for code, ids in theirs.items()}
     known = sum(primaries[code, value] for code, ids in theirs.items() for value in ids)

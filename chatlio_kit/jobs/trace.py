@@ -18,6 +18,7 @@ from chatlio_kit.captures import RawBatch
 from chatlio_kit.chatlio.event_ids import digest, id_parts
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Rejection, on_one_line
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.lookup import (
@@ -185,7 +186,9 @@ class Trace:
             status = min(statuses, key=list(Status).index).replace("_", " ")
             rows[event.kind, status] = rows.get((event.kind, status), 0) + 1
         cells = [(kind, status, count) for (kind, status), count in sorted(rows.items())]
-        return Sheet(f"{len(self.events):,} events of {self.what}", ("kind", "status", "events"), cells)
+        return Sheet(
+            f"{counted(len(self.events), 'event')} of {self.what}", ("kind", "status", "events"), cells
+        )
 
     def _steps(self, event: TracedEvent) -> list[tuple[str, str]]:
         """Return the steps of one event, with the reason for each missing step."""

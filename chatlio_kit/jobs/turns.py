@@ -17,6 +17,7 @@ from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.connection.resources.names import FEEDBACK, TURNS
 from chatlio_kit.connection.turns import UI_STEPS
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery import Page, Run
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import wait_seconds
@@ -108,8 +109,9 @@ class TurnsPage(SheetDisplay):
             yield from (f"{page.destination}: {note}" for note in page.sheet().notes[2:])
         if nameless := self.messages.without_identity + self.feedbacks.without_identity:
             yield (
-                f"{nameless:,} rows carry no identity, because no event names the visitor of their "
-                "conversation: the lake keeps them, Customer Journey Analytics skips them."
+                f"{counted(nameless, 'row carries', 'rows carry')} no identity, because no event names the "
+                "visitor of their conversation. The lake keeps such rows, Customer Journey Analytics skips "
+                "them."
             )
 
 

@@ -22,6 +22,7 @@ from typing import Protocol
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from chatlio_kit.chatlio.rejections import on_one_line
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import CaptureError, MissingPath
 
 CHANNELS, GROUPS, USERS = "channels.json", "groups.json", "users.json"
@@ -124,8 +125,8 @@ class ExportFiles:
         members: dict[Parts, Member] = dict(_recovered(content))
         whole = sum(member is not _CUT for member in members.values())
         self.notes.append(
-            f"{self.name} has no list of members at its end, so it may be truncated: {whole:,} members "
-            "before that are complete, the rest is lost. Get a complete copy"
+            f"{self.name} has no list of members at its end, so it may be truncated: "
+            f"{counted(whole, 'member is', 'members are')} complete, the rest is lost. Get a complete copy"
         )
         return members
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlio_kit.chatlio.rejections import Reason, Rejection
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import in_words
 from chatlio_kit.slack.conversations import (
     LAST_MESSAGE,
@@ -205,7 +206,9 @@ class SlackHistory:
                 + " proposes them."
             )
         if self.workspace.channels and (strays := self.workspace.folders_without_entry()):
-            notes.append(f"{strays:,} folders belong to no channel of the index and were not read")
+            notes.append(
+                f"not read, because they belong to no channel of the index: {counted(strays, 'folder')}"
+            )
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.as_dict()["left_out"].items())
         notes.append(
             f"Slack messages: {counts.messages:,} read, {counts.kept:,} kept, "
@@ -214,7 +217,7 @@ class SlackHistory:
         )
         notes.append(
             f"Slack conversations: {counts.conversations:,} read, {counts.accepted:,} accepted, "
-            f"{counts.duplicates:,} duplicates, {counts.rejected_conversations:,} rejected, "
+            f"{counted(counts.duplicates, 'duplicate')}, {counts.rejected_conversations:,} rejected, "
             f"{counts.covered:,} covered by webhooks, {counts.empty:,} empty, {counts.open:,} open"
         )
         if counts.merged or counts.joined:
@@ -224,28 +227,28 @@ class SlackHistory:
             )
         if counts.unclear_starts:
             notes.append(
-                f"{counts.unclear_starts:,} webhooks about a conversation's start fit none or several of "
-                "their channel's conversations and were not joined"
+                f"not joined: {counted(counts.unclear_starts, 'webhook')} about a conversation's start, "
+                "fitting none or several of the channel's conversations"
             )
         if counts.divided:
             notes.append(
-                f"{counts.divided:,} stretches hold several Chatlio conversations and were split where each "
-                "one starts"
+                f"split where each conversation starts: {counted(counts.divided, 'stretch', 'stretches')} "
+                "with several Chatlio conversations"
             )
         if counts.cut_heads:
             notes.append(
-                f"{counts.cut_heads:,} Slack conversations may lack their beginning (start_is_whole)"
+                f"{counted(counts.cut_heads, 'Slack conversation')} may lack the beginning (start_is_whole)"
             )
         if counts.edited:
             notes.append(
-                f"{counts.edited:,} messages were edited in Slack after a webhook captured them; the "
-                "webhook's text is kept"
+                f"{counted(counts.edited, 'message was', 'messages were')} edited in Slack after a webhook "
+                "captured them; the webhook's text is kept"
             )
         if counts.refused_channels:
             notes.append(
-                f"{counts.refused_channels:,} channels share no message with the webhooks of the same time. "
-                "Merging them would count messages twice, so they were rejected. Name the right export, or "
-                "read it without these captures"
+                f"{counted(counts.refused_channels, 'channel shares', 'channels share')} no message with "
+                "the webhooks of the same time. Merging would count messages twice, so the conversations "
+                "were rejected. Name the right export, or read it without these captures"
             )
         return notes
 

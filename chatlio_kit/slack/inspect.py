@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.slack.conversations import ARCHIVED, cut
 from chatlio_kit.slack.files import DAY_BYTES, ExportFiles, Unreadable
@@ -245,8 +246,8 @@ def _chats(workspace: Workspace, proposal: Proposal, captured: Mapping[str, Any]
     others = [channel for channel in own if not channel.name.startswith(tuple(chosen))]
     if others:
         proposal.unclear.append(
-            f"{len(others):,} channels that the app created or that webhooks name have other names; add "
-            "patterns or ids for them"
+            f"{counted(len(others), 'channel')} with other names, created by the app or named by webhooks; "
+            "add patterns or ids"
         )
     return chats
 
@@ -388,15 +389,15 @@ def _propose(proposal: Proposal) -> None:
         unclear.append("no channel is named like a chat: set channels")
     if proposal.without_username and without_username == "unknown":
         unclear.append(
-            f"{proposal.without_username:,} messages of the app have no name: they may be visitors' messages "
-            "or notices (bot_without_username); their author counts as unknown until you decide"
+            f"{counted(proposal.without_username, 'message')} of the app without a name: from visitors, or "
+            "notices (bot_without_username); the author counts as unknown until you decide"
         )
     if replies := proposal.left_out["thread_reply"]:
-        unclear.append(f"whether visitors saw the {replies:,} replies in threads")
+        unclear.append(f"whether visitors saw {counted(replies, 'reply', 'replies')} in threads")
     if proposal.running:
         unclear.append(
-            f"{proposal.running:,} conversations have no end, so they may still be running (closed_only "
-            "leaves them out)"
+            f"{counted(proposal.running, 'conversation has', 'conversations have')} no end and may still be "
+            "running (closed_only leaves these out)"
         )
     if both is not None and both.channels and not both.found:
         unclear.append(
@@ -404,7 +405,7 @@ def _propose(proposal: Proposal) -> None:
             "be merged"
         )
     if proposal.unreadable:
-        unclear.append(f"{proposal.unreadable:,} daily files cannot be read")
+        unclear.append(f"{counted(proposal.unreadable, 'daily file')} cannot be read")
 
 
 _COMMENTS = {
@@ -430,7 +431,8 @@ def _toml_lines(proposal: Proposal) -> Iterator[str]:
             yield f"\n# {comment}"
         if name == "channels":
             yield from (
-                f"#   {_commented(key)} matches {n:,} channels" for key, n in proposal.patterns.items()
+                f"#   {_commented(key)} matches {counted(n, 'channel')}"
+                for key, n in proposal.patterns.items()
             )
         yield f"{name} = {_toml(value)}"
 

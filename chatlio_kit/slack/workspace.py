@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 from unicodedata import normalize
 
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import CaptureError
 from chatlio_kit.slack.files import CHANNELS, GROUPS, USERS, ExportFiles
 from chatlio_kit.slack.json_files import read_index
@@ -163,8 +164,8 @@ class Workspace:
                 yield channel, folder
         if shared:
             self.notes.append(
-                f"{shared:,} channels were not read, because another entry of the index has the same folder "
-                "and it is unknown whose messages it holds"
+                f"{counted(shared, 'channel was', 'channels were')} not read, because another entry of the "
+                "index has the same folder and it is unknown whose messages it holds"
             )
 
     def _folder_of(self, channel: Channel, names: Counter[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chatlio_kit.counting import counted
 from chatlio_kit.display.diagram import Box, flow
 from chatlio_kit.display.figure import Picture
 from chatlio_kit.display.palette import BLUE, GREEN, ORANGE, QUIET, VERMILLION
@@ -19,25 +20,26 @@ def draw(counts: RecordCounts, rows: Mapping[str, int]) -> Picture:
     """
     made = ", ".join(f"{name} {count:,}" for name, count in rows.items())
     words = (
-        f"Drawing of a conversion. {counts.read:,} records were read: {counts.accepted:,} accepted, "
-        f"{counts.rejected:,} rejected, {counts.duplicates:,} duplicates. Rows of the tables: {made}."
+        f"Drawing of a conversion. {counted(counts.read, 'record was', 'records were')} read: "
+        f"{counts.accepted:,} accepted, {counts.rejected:,} rejected, "
+        f"{counted(counts.duplicates, 'duplicate')}. Rows of the tables: {made}."
     )
     reasons = counts.rejected_by_reason
     why = f"{len(reasons)} reasons, all listed" if len(reasons) > 1 else "".join(reasons)
     return flow(
         [
-            ("your files", [Box("read", f"{counts.read:,} records", ORANGE)]),
+            ("your files", [Box("read", counted(counts.read, "record"), ORANGE)]),
             (
                 "one end for each record",
                 [
-                    Box("accepted", f"{counts.accepted:,} events", GREEN),
+                    Box("accepted", counted(counts.accepted, "event"), GREEN),
                     Box(f"rejected: {counts.rejected:,}", why, VERMILLION if counts.rejected else QUIET),
                     Box(f"duplicates: {counts.duplicates:,}", "read before"),
                 ],
             ),
             (
                 "five tables",
-                [Box(name, f"{count:,} rows", BLUE) for name, count in rows.items()],
+                [Box(name, counted(count, "row"), BLUE) for name, count in rows.items()],
             ),
         ],
         words,

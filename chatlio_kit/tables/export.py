@@ -15,6 +15,7 @@ from chatlio_kit.arguments import a_path_or_paths, checked, flag, optional, plac
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.captures.sources.discovery import local_path
 from chatlio_kit.chatlio.numbers import indented
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import UsageError, in_words, quoted
 from chatlio_kit.pool import Cluster, Pool, create_pool, default_workers
@@ -197,7 +198,7 @@ class Export(SheetDisplay):
         ]
         if self.slack is not None:
             channels = len(self.slack.workspace.channels)
-            rows.append((self.slack.name, 1, None, f"Slack export with {channels:,} channels"))
+            rows.append((self.slack.name, 1, None, f"Slack export with {counted(channels, 'channel')}"))
         notes = self.findings.notes() if self.findings.dialects else []
         return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows, notes)
 

@@ -17,6 +17,7 @@ from chatlio_kit.chatlio.catalogue import TABLES, Privacy
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Redaction, Way
 from chatlio_kit.chatlio.rejections import HINTS, Reason, Rejection, on_one_line
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables.arrow import combine_chunks
 from chatlio_kit.tables.validate.contract import count_names
@@ -317,8 +318,8 @@ class FieldFindings:
             )
         for path, count in by_frequency(self.siblings).items():
             notes.append(
-                f"not read: {count:,} elements next to the one that --fields names; payload={path} reads "
-                "them all"
+                f"not read: {counted(count, 'element')} next to the one that --fields names; payload={path} "
+                "reads them all"
             )
         if self.loose:
             compared = (
@@ -328,12 +329,12 @@ class FieldFindings:
                 else "they were compared with all other records of this run, so nothing is counted twice"
             )
             notes.append(
-                f"{self.loose:,} events came from tables that do not keep the captured text, so their ids "
-                f"may differ from those of the same captures as JSON; {compared}. If you have the same "
-                "captures as JSON too, read both in one run"
+                f"{counted(self.loose, 'event')} came from tables that do not keep the captured text, so "
+                f"the ids may differ from those of the same captures as JSON; {compared}. If you have the "
+                "same captures as JSON too, read both in one run"
             )
         if self.redaction.is_on:
-            notes.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
+            notes.append(f"redacted {counted(self.redacted.total(), 'value')}: {self.redaction}")
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
             notes.append(
                 "Without ids, conversations and visitors cannot be distinguished, so these tables are empty; "
@@ -341,9 +342,9 @@ class FieldFindings:
             )
         if why := self.file_times.suspicion():
             notes.append(
-                f"--undated-as file-time dated {self.file_times.records:,} events, but these times look like "
-                f"a copy's: {why}. If the files were copied, choose visitor-created or a time that you know "
-                "(in Python undated_as=)."
+                f"--undated-as file-time dated {counted(self.file_times.records, 'event')}, but these times "
+                f"look like a copy's: {why}. If the files were copied, choose visitor-created or a time "
+                "that you know (in Python undated_as=)."
             )
         return notes
 

@@ -10,6 +10,7 @@ from typing import Any
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import HINTS, Reason
+from chatlio_kit.counting import counted
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile
 from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts, by_frequency
@@ -60,7 +61,8 @@ class Converted:
         rows = [(name, self.rows[name], _ROWS[name]) for name in TABLES]
         return Document(
             "Converted captures",
-            f"{self.counts.read:,} records were read; each of them ends in exactly one place.",
+            f"{counted(self.counts.read, 'record was', 'records were')} read; every record ends in exactly "
+            "one place.",
             record_tiles(self.counts),
             [
                 *record_parts(self.counts, self.findings),

@@ -26,6 +26,7 @@ from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
 from chatlio_kit.captures.formats.records import InvalidRecord, RepeatedKey, message_of, parse
 from chatlio_kit.chatlio.kinds import shape_of
 from chatlio_kit.chatlio.rejections import Reason, shortened
+from chatlio_kit.counting import counted
 
 DEEPEST = 4
 """The maximum number of nested envelopes, e.g. of a gateway's event that passed through a queue."""
@@ -144,8 +145,8 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     page = page_of(value)
     if page is not None:
         detail = (
-            f"It is a page that lists {len(page.captures):,} captures in {page.place}. Put such pages in "
-            "files of their own, where each capture becomes a record."
+            f"It is a page that lists {counted(len(page.captures), 'capture')} in {page.place}. Put such "
+            "pages in separate files, where each capture becomes a record."
         )
         raise InvalidRecord(Reason.SHAPE_UNKNOWN, str(page.place), detail)
     return BARE

@@ -28,6 +28,7 @@ from chatlio_kit.captures.formats.records import (
 )
 from chatlio_kit.captures.formats.sniffing import is_record
 from chatlio_kit.captures.formats.text_blocks import Blocks
+from chatlio_kit.counting import counted
 
 csv.field_size_limit(MOST_BYTES)
 
@@ -295,8 +296,8 @@ def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Re
         return unreadable(number, row, "The row's quotes do not match. Correct the row and read it again.")
     if len(cells) != len(layout.names):
         detail = (
-            f"The row has {len(cells):,} cells, but the header names {len(layout.names):,} columns. "
-            "Correct the row and read it again."
+            f"The row has {counted(len(cells), 'cell')}, but the header names "
+            f"{counted(len(layout.names), 'column')}. Correct the row and read it again."
         )
         return unreadable(number, row, detail)
     return row_of({name: cell for name, cell in zip(layout.names, cells, strict=True) if cell is not None})

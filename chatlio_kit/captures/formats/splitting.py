@@ -43,6 +43,7 @@ from chatlio_kit.captures.formats.records import (
 from chatlio_kit.captures.formats.sniffing import are_values, holds_record, is_record, look_like_json
 from chatlio_kit.captures.formats.strays import no_captures, wide_encoding
 from chatlio_kit.captures.formats.text_blocks import BLOCK, Blocks, FileText, Readable, Recoded, Recoding
+from chatlio_kit.counting import counted
 
 _CHECKSUM_ERRORS = ("CRC", "data check")
 _NULS = Remark(
@@ -220,7 +221,10 @@ def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
             lines = text.split(b"\n")
             index = next(index for index, line in enumerate(lines) if is_record(line))
             if skipped := number + index:
-                detail = f"Its first {skipped:,} lines hold no captures. Records after them are kept."
+                detail = (
+                    f"The file begins with {counted(skipped, 'line')} without captures. Records after that "
+                    "are kept."
+                )
                 yield unreadable(skipped, lines[0][:1000], detail)
             yield from _by_line(blocks, chain([b"\n".join(lines[index:])], source), skipped)
             return

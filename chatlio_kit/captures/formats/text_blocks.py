@@ -11,6 +11,7 @@ from typing import Protocol
 
 from chatlio_kit.captures.formats.compression import BREAKS, UntilBreak
 from chatlio_kit.captures.formats.records import MOST_BYTES
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import UsageError, option
 
 BLOCK = 1 << 20
@@ -156,7 +157,7 @@ class Recoding:
 
     def note(self) -> str:
         """Return a sentence about the lines that were read in it."""
-        return f"{self.lines:,} lines that are not UTF-8 were read as {self.encoding} (--encoding)"
+        return f"read as {self.encoding} (--encoding), not as UTF-8: {counted(self.lines, 'line')}"
 
 
 class Recoded:

@@ -124,8 +124,7 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
         files.pop(identity, None)
     if excluded and not files:
         raise CaptureError(
-            f"--exclude (in Python exclude=) leaves none of the {len(excluded):,} files to be read. Narrow "
-            "its patterns."
+            f"--exclude (in Python exclude=) excludes every file ({len(excluded):,}). Narrow its patterns."
         )
     if not files:
         listed = ", ".join(repr(shown(str(path))) for path in paths)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from chatlio_kit.aep import Batch, FileBody, masked, to_int
 from chatlio_kit.connection import Connection
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.bulk.files import BatchFiles, digest_of, paths_in, remove_files, rows_in
 from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState, has_unfinished
 from chatlio_kit.delivery.bulk.xdm import wire_bodies
@@ -267,7 +268,7 @@ def finish_lots(
         counts = lots.counts(loader.load(lot))
         notes.append(
             f"The interrupted batch {lot.number} of run {lot.run} is finished: "
-            f"{counts.delivered:,} events delivered, {counts.dead_lettered:,} dead-lettered."
+            f"{counted(counts.delivered, 'event')} delivered, {counts.dead_lettered:,} dead-lettered."
         )
     return notes
 

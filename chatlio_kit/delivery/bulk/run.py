@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chatlio_kit.chatlio.identities import IdentityColumn
 from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.counting import counted
 from chatlio_kit.delivery.bulk.files import BatchFiles, paths_in, remove_files
 from chatlio_kit.delivery.bulk.loader import PATIENCE, Loader, external_id
 from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState
@@ -219,8 +220,7 @@ class BulkRun(Run):
             f"chatlio-kit revert {self.number} --name {self.connection.name}",
             f"revert(connection, {self.number})",
         )
-        what = "batch" if self._batches == 1 else "batches"
         return (
-            f"Loaded in {self._batches:,} {what} with {self._loaded_bytes:,} bytes of Parquet, as run "
-            f"{self.number}; {undo} reverts them."
+            f"Loaded in {counted(self._batches, 'batch', 'batches')} with {self._loaded_bytes:,} bytes of "
+            f"Parquet, as run {self.number}; to revert: {undo}."
         )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from chatlio_kit.counting import counted
+
 FORGOTTEN = "forgotten"
 FORGOTTEN_SOURCE = f"({FORGOTTEN})"
 """The source file of an event whose personal data ``forget`` erased."""
@@ -186,7 +188,7 @@ class Readback:
         if self.older:
             since = f"of {_in_words(self.older_since)}" if self.older_since else "without a recorded time"
             sentences.append(
-                f"{self.older:,} of the landed events were not looked for again: for them an earlier read "
+                f"Not looked for again: {counted(self.older, 'landed event')}, for which an earlier read "
                 f"{since} still applies. reconcile reads everything again."
             )
         sentences += [
@@ -194,7 +196,9 @@ class Readback:
             for batch, reason in list(self.unreadable.items())[:_BATCHES_SHOWN]
         ]
         if (more := len(self.unreadable) - _BATCHES_SHOWN) > 0:
-            sentences.append(f"{more:,} more batches cannot be read; --json names them.")
+            sentences.append(
+                f"{counted(more, 'more batch', 'more batches')} cannot be read; --json lists all."
+            )
         return sentences
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.rejections import shortened
+from chatlio_kit.counting import counted
 from chatlio_kit.display.visible import visible
 from chatlio_kit.errors import in_words
 from chatlio_kit.tables.explorer.corpus import MOST_MESSAGES, Corpus, Entry, Filters, Status, fold
@@ -181,8 +182,9 @@ class _Choice:
         scope, chats, rejects = self._scope(filters), self._all[False], self._all[True]
         if self._held == self._all:
             return (
-                f"This page holds all {chats:,} conversations and other events and all {rejects:,} rejected "
-                f"records{scope}."
+                "This page holds "
+                f"{counted(chats, 'conversation or other event', 'conversations and other events')} and "
+                f"{counted(rejects, 'rejected record')}{scope}; nothing is left out."
             )
         times = [entry.started_at for entry in self.chosen if entry.started_at is not None]
         since = f", back to {pd.Timestamp(min(times), unit='ms'):%Y-%m-%d}" if times else ""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from chatlio_kit.captures import RawBatch
 from chatlio_kit.chatlio.rejections import Rejection
+from chatlio_kit.counting import counted
 from chatlio_kit.errors import FrameError
 from chatlio_kit.tables.arrow import nest
 from chatlio_kit.tables.validate.event_batch import EventBatch
@@ -30,7 +31,7 @@ def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
     repeated = events["event_id"][events["event_id"].duplicated()]
     if len(repeated):
         raise FrameError(
-            f"The frame events holds {len(repeated):,} event ids more than once, the first of them "
+            f"The frame events repeats {counted(len(repeated), 'event id')}, the first of them "
             f"{repeated.iat[0]}. Drop the repeated rows."
         )
     unfolded, positions = unfold(events, messages)
