@@ -51,7 +51,7 @@ def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversat
     """If nothing was accepted, there is nothing to stream; a parameter is enough to change that."""
     captures = tmp_path / "hooks.json"
     captures.write_text(json.dumps(conversation))
-    asked = "None of the 1 records .* \\(1 kind_unknown\\).* KIND and UNDATED_AS"
+    asked = "No record in .* was accepted \\(1 kind_unknown\\).* KIND and UNDATED_AS"
     try:
         with pytest.raises(NothingAccepted, match=asked):
             ck.open_lesson("stream", state=tmp_path, captures=captures)

@@ -337,7 +337,7 @@ def test_a_page_among_other_records_is_reported(tmp_path: Path, conversation: Pa
     (tmp_path / "a.ndjson").write_text(json.dumps(envelope(conversation, "feedback")) + "\n" + page + "\n")
     (rejected,) = _tables(tmp_path).rejections
     assert (rejected.record, rejected.reason, rejected.field) == (2, "shape_unknown", "data")
-    assert "files of their own" in rejected.detail
+    assert "separate files" in rejected.detail
 
 
 @given(

@@ -89,7 +89,7 @@ def test_excluded_files_are_counted_in_a_note(captures: Path) -> None:
 
 def test_excluding_everything_or_nothing_is_wrong(captures: Path) -> None:
     """An export with nothing left is not an empty result, and an empty pattern is not a pattern."""
-    with pytest.raises(CaptureError, match=r"leaves none of the 5 files"):
+    with pytest.raises(CaptureError, match=r"excludes every file \(5\)"):
         _read(captures, exclude="captures")
     with pytest.raises(UsageError, match="is empty"):
         _read(captures, exclude="")

@@ -277,9 +277,7 @@ def test_a_later_read_that_does_not_look_again_is_reported(two: Two) -> None:
     assert Readback().sentences() == []
     problems = {f"batch-{number}": "it is damaged" for number in range(6)}
     assert len(Readback(unreadable=dict(list(problems.items())[:5])).sentences()) == 5
-    assert Readback(unreadable=problems).sentences()[5:] == [
-        "1 more batches cannot be read; --json names them."
-    ]
+    assert Readback(unreadable=problems).sentences()[5:] == ["1 more batch cannot be read; --json lists all."]
 
 
 def test_an_acceptance_in_the_future_is_now(two: Two) -> None:

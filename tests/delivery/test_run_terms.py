@@ -79,7 +79,7 @@ def test_another_kind_makes_other_events(captures: Path, local: Platform) -> Non
     page = _sent(captures, local, kind="unanswered")
     assert page.counts.accepted == 3
     (note,) = _notes(page)
-    assert "3 records were sent before as other events" in note
+    assert "Sent before as other events: 3 records." in note
     assert "--kind feedback" in note
     assert "--kind unanswered" in note
 
@@ -124,6 +124,6 @@ def test_a_corrected_time_does_not_replace_the_earlier_one(
     page = _sent(captures, local, kind, fields="payload=body,received-milliseconds=at")
     assert page.counts.duplicates == 1
     (note,) = _notes(page)
-    assert note.startswith("1 events of these files stay as earlier runs sent them")
+    assert note.startswith("Unchanged: 1 event of these files, sent by earlier runs.")
     assert "--undated-as 2024-03-01T00:00:00+00:00 --fields payload=body," in note
     assert "--fields payload=body,received-milliseconds=at. An event is sent once" in note

@@ -73,7 +73,7 @@ def test_omitted_rows_and_columns_are_reported(rows: int, columns: int) -> None:
     notes = " ".join(sheet.notes)
     shown = [row for row in sheet.rows if row[0] != "⋮"]
     assert len(shown) == rows or (len(shown) < rows and f"{rows} rows" in notes)
-    assert len(sheet.headings) == columns or f"{columns - len(sheet.headings)} more columns" in notes
+    assert len(sheet.headings) == columns or f"{columns - len(sheet.headings)} more column" in notes
     assert str(sheet)
     assert all(sheet.is_numeric(column) for column in range(len(sheet.headings)) if rows)
 

@@ -58,8 +58,8 @@ def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
     shown = f"{proposal!r}{proposal._repr_html_()}{proposal.as_toml()}{json.dumps(proposal.as_dict())}"
     for word in ("Secret", "board", "ana"):
         assert word not in shown
-    assert "1 messages of the app have no name" in shown
-    assert "1 replies in threads" in shown
+    assert "1 message of the app without a name" in shown
+    assert "1 reply in threads" in shown
 
 
 def test_the_reader_accepts_the_proposal(tmp_path: Path, sample: SampleExport) -> None:

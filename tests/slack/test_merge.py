@@ -163,7 +163,7 @@ def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: 
     (rejected,) = tables.rejections
     assert (rejected.reason, rejected.file) == ("no_overlap", f"export.zip!{CHANNEL}")
     assert "share no message" in rejected.detail
-    assert any(note.startswith("1 channels share no message with the webhooks") for note in tables.notes)
+    assert any(note.startswith("1 channel shares no message with the webhooks") for note in tables.notes)
     assert (counts.rejected_conversations, counts.rejected) == (1, 3)
     assert list(tables.events["origin"]) == ["webhook"]
 

@@ -31,7 +31,7 @@ def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
     repeated = events["event_id"][events["event_id"].duplicated()]
     if len(repeated):
         raise FrameError(
-            f"The frame events repeats {counted(len(repeated), 'event id')}, the first of them "
+            f"The frame events repeats {counted(len(repeated), 'event id')}, such as "
             f"{repeated.iat[0]}. Drop the repeated rows."
         )
     unfolded, positions = unfold(events, messages)
