@@ -202,7 +202,7 @@ class Page(SheetDisplay):
             if run.under_way:
                 sentences.append(
                     f"{counted(run.under_way, 'delivered event has', 'delivered events have')} not been "
-                    "read back yet. Run reconcile to look again."
+                    "read back yet. Run reconcile to read the dataset."
                 )
         if self.stopped_by is not None:
             sentences.append(f"Sending stopped early: {self.stopped_by}. Run it again to continue.")

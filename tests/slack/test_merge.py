@@ -199,7 +199,7 @@ def test_what_slack_does_not_record_is_unknown_and_not_false(tmp_path: Path, web
         "feedback": 0,
         "missed": 1,
     }
-    assert "1 conversations are known only from Slack" in repr(measured)
+    assert "1 conversation is known only from Slack" in repr(measured)
 
     merged, _ = _read(tmp_path, [*LINES, MORE, ARCHIVED], [webhook])
     assert not merged.conversations[["was_unanswered", "has_feedback"]].any(axis=None)
