@@ -187,7 +187,7 @@ def test_no_byte_of_the_state_folder_holds_the_person(state: Path, captures: Pat
     assert places["remains of interrupted runs"]["removed"] == 3
     assert places["file names in the ledger"]["removed"] == 1
     assert places["captures"]["left"] == 17
-    assert "rename them" in places["captures"]["remove_by"]
+    assert "rename what is named after the person: 1 file" in places["captures"]["remove_by"]
     assert not any(each["left"] for name, each in places.items() if name != "captures")
     assert WORD in _everything(captures)
 
