@@ -375,6 +375,25 @@ def test_a_verdict_that_does_not_come_ends_the_run(
     assert "it is still loaded" in str(result)
 
 
+def test_an_interrupted_batch_that_was_reverted_elsewhere_is_sent_again(
+    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run reports it and goes on: its events are pending, so they go into a new batch."""
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion.Promotion, "step", lambda *_: 0.05)  # the seconds until it looks again
+        assert load(captures, platform, patience=0.02).run.pending == EVENTS
+    connection = ck.open_connection(platform, quiet=True)
+    (batch,) = platform.catalog.batches(connection.dataset_id)
+    while platform.catalog.batch(batch.id).status != "success":
+        time.sleep(0.02)
+    platform.batches.revert(batch.id)
+    while platform.catalog.batch(batch.id).status != "inactive":
+        time.sleep(0.02)
+    page = load(captures, platform)
+    assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
+    assert any("batch 1 of run 1 is inactive on the platform" in note for note in page.notes)
+
+
 def _truncate(state: Path) -> None:
     for path in (state / files.FOLDER).rglob("*.parquet"):
         path.write_bytes(path.read_bytes()[:-100])

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import chatlio_kit as ck
 from chatlio_kit.delivery import Page, replay, stream
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.errors import ChatlioKitError, LedgerBusy, UsageError
 from chatlio_kit.jobs.backfill import backfill
 
 EVENTS = 9
@@ -59,7 +59,7 @@ class Histories(RuleBasedStateMachine):
         self.ids = pool()[0].ids
         self.wanted: dict[str, int] = {}
         self.forgetting: set[int] = set()
-        self.has_sent = self.has_loaded = self.is_hiding = False
+        self.has_sent = self.has_loaded = self.is_hiding = self.was_refused = False
         TALLY["histories"] += 1
 
     # The user's actions.
@@ -197,7 +197,11 @@ class Histories(RuleBasedStateMachine):
             return
         world.platform_thread.stop()
         done = self._do(
-            "forget", lambda: ck.forget(captures, visitor_id=person, state=world.state), death, restart=True
+            "forget",
+            lambda: ck.forget(captures, visitor_id=person, state=world.state),
+            death,
+            restart=True,
+            may_refuse=self.has_loaded,  # files of an interrupted load wait for their verdict
         )
         if done is None:
             self.forgetting.add(visitor)
@@ -313,8 +317,8 @@ class Histories(RuleBasedStateMachine):
         except Killed:
             pass
         except ChatlioKitError as error:
-            if isinstance(error, UsageError) and may_refuse:
-                pass
+            if isinstance(error, UsageError | LedgerBusy) and may_refuse:
+                self.was_refused = True
             elif world.platform_thread.life.is_alive:
                 raise
         finally:
@@ -378,8 +382,11 @@ class Histories(RuleBasedStateMachine):
         world.unhide()
         if world.faults or world.processing_delay:
             self.heal()
+        if self.forgetting and self.was_refused:
+            self.stream()  # as the refusal advises
         for visitor in sorted(self.forgetting):
             self.forget(visitor)
+        assert not self.forgetting, "a person is not forgotten, although nothing is interrupted"
         expected = set(self.wanted)
         for _ in range(ROUNDS):
             self.stream()

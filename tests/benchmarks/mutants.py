@@ -71,12 +71,14 @@ TARGETS: dict[str, tuple[str, ...]] = {
             ),
             "readback": ("delivery/test_reconcile", "test_numbers_now"),
             "reconcile": ("delivery/test_reconcile", "test_numbers_now"),
-            "stream": ("delivery/test_run", "test_face", "people/test_turns"),
+            "stream": ("delivery/test_run", "test_face", "people/test_delivery"),
             "page": ("delivery/test_run", "test_cli", "test_numbers_now"),
             "run_options": ("delivery/test_run_terms", "test_backfill_redacted"),
         }.items()
     },
-    "chatlio_kit/delivery/activation.py": ("tests/delivery/test_clocks.py", "tests/test_backfill_faults.py"),
+    "chatlio_kit/delivery/activation.py": (
+        "tests/delivery/test_run.py", "tests/delivery/test_clocks.py", "tests/test_backfill_faults.py",
+    ),
     "chatlio_kit/delivery/canary.py": (
         "tests/people/test_delivery.py", "tests/test_backfill_faults.py",
     ),

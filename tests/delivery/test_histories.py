@@ -91,6 +91,22 @@ def _refused_reverted_and_unreadable(machine: Histories) -> None:
     machine.replay_gone()
 
 
+def _loaded_and_reverted_before_its_verdict(machine: Histories) -> None:
+    """The next run ended with an error, because the batch of the interrupted one was inactive."""
+    machine.begin(EVERYTHING)
+    machine.slow()
+    machine.load(("platform: after a commit", 0))
+    machine.revert(0)
+    machine.replay_gone()
+
+
+def _forgotten_while_files_wait(machine: Histories) -> None:
+    """Forgetting is refused until the interrupted load is finished, and done afterwards."""
+    machine.begin(EVERYTHING)
+    machine.load(("platform: before a commit", 0))
+    machine.forget(1)
+
+
 @pytest.mark.parametrize(
     "history",
     [
@@ -102,6 +118,8 @@ def _refused_reverted_and_unreadable(machine: Histories) -> None:
         _dropped_then_lost,
         _dropped_then_replayed,
         _refused_reverted_and_unreadable,
+        _loaded_and_reverted_before_its_verdict,
+        _forgotten_while_files_wait,
     ],
 )
 def test_a_recorded_history(history: Callable[[Histories], None]) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.delivery import Ledger, Run, pace_for
+from chatlio_kit.delivery import Ledger, Run, pace_for, stream
 from chatlio_kit.errors import LedgerBusy
+from chatlio_kit.jobs.platforms import settings_of
+from chatlio_kit.local_platform import running
 from chatlio_kit.tables import Tables, read_export
 
 
@@ -59,6 +63,29 @@ def test_a_run_is_closed_in_another_thread(local: Platform) -> None:
         run.close()
         with ledger.exclusive_lock():
             assert run.page.run.delivered == 0
+
+
+def test_a_frame_of_events_is_sent_alone(local: Platform, documented: Path) -> None:
+    """A DataFrame of events without messages is sent like the tables that it comes from."""
+    events = read_export(documented).to_tables(quiet=True).events
+    without_messages = events[events["kind"] != Kind.TRANSCRIPT].reset_index(drop=True)
+    connection = plan_connection(local).apply(quiet=True)
+    page = stream(without_messages, connection, skip_guard=True, quiet=True).page
+    assert (page.run.delivered, page.run.pending) == (len(without_messages), 0)
+
+
+def test_a_canary_that_never_lands_stops_the_run(tmp_path: Path, documented: Path) -> None:
+    """After an hour and a half of pauses the rest is not sent; the pauses grow up to half a minute."""
+    tables = read_export(documented).to_tables(quiet=True)
+    state, pauses = tmp_path / "state", [0.0]
+    with running(state / "local", enabling_delay=0.02, processing_delay=600) as server:
+        settings = replace(settings_of(server, state), is_local=False)
+        with Platform(settings, sleep=pauses.append) as platform:
+            connection = plan_connection(platform).apply(quiet=True)
+            page = stream(tables, connection, skip_guard=True, quiet=True).page
+    assert page.stopped_by is not None
+    assert "were not read back" in page.stopped_by
+    assert (max(pauses), round(sum(pauses), -2)) == (30, 5400)
 
 
 def test_a_killed_run_leaves_no_lock(local: Platform) -> None:

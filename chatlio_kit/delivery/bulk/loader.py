@@ -265,6 +265,15 @@ def finish_lots(
     lots = Lots(ledger, state)
     loader, notes = Loader(connection, ledger, lots, patience=patience), []
     for lot in lots.unfinished():
+        batch = loader.find(lot)
+        if batch is not None and batch.status in WITHOUT_ROWS:
+            lots.set_state(lot, LotState.FAILED)
+            remove_files(lots.folder_of(lot))
+            notes.append(
+                f"The interrupted batch {lot.number} of run {lot.run} is {batch.status} on the platform, so "
+                "it has no rows: its events are pending."
+            )
+            continue
         counts = lots.counts(loader.load(lot))
         notes.append(
             f"The interrupted batch {lot.number} of run {lot.run} is finished: "
