@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.cli import main
+from chatlio_kit.counting import counted
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.local_platform.profile import work_orders
 from chatlio_kit.local_platform.server.errors import not_found
@@ -117,7 +118,7 @@ def test_a_channel_is_not_deleted_at_the_cost_of_other_chats(
         (deletion,) = answer["deletions"]
         assert (deletion["rows"], deletion["left"]) == (int(theirs.sum()), int(theirs.sum()))
         assert deletion["work_order"] is None
-        assert f"including {deletion['others']:,} rows that are not the channel" in deletion["problem"]
+        assert f"including {counted(deletion['others'], 'row')} outside the channel" in deletion["problem"]
         assert f"lower(_tenant.chatlio.channel_id) IN ('{channel.lower()}')" in answer["sql"]
         connection = ck.open_connection(platform, "people")
         assert len(connection.read_rows(quiet=True)) == len(events)

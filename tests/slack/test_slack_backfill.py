@@ -166,7 +166,7 @@ def test_an_export_without_the_captures_that_were_sent_is_warned_about(
     backfill(_captures(tmp_path, [transcript]), local, quiet=True)
     page = backfill(_slack(tmp_path, LINES), local, quiet=True)
     (note,) = [note for note in page.notes if "other files than this export" in note]
-    assert note.startswith("1 transcripts of this destination")
+    assert note.startswith("1 transcript of this destination")
     again = backfill(_slack(tmp_path, LINES, captures=_captures(tmp_path, [transcript])), local, quiet=True)
     assert not any("other files than this export" in note for note in again.notes)
 
