@@ -19,8 +19,10 @@ import pytest
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
-from chatlio_kit.delivery import DestinationLedger, Ledger, reconcile
-from chatlio_kit.delivery.activation import seconds_until_active
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.connection import connection as connections
+from chatlio_kit.delivery import DestinationLedger, Ledger, activation, reconcile
+from chatlio_kit.delivery.activation import forecast_guard, seconds_until_active
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
@@ -122,6 +124,22 @@ def test_the_guard_lasts_as_long_as_the_platform_asks(
         set_clock(ahead)
         left = seconds_until_active(connection, flow)
     assert 0 <= left <= 0.5 if is_local else 200 < left <= 301
+
+
+def test_the_forecast_counts_the_longest_wait_of_the_kinds_to_be_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing dataflow waits from now on; an existing one waits for what is left."""
+    monkeypatch.setattr(connections, "GUARD_AFTER_SCHEMA_CHANGE", timedelta(minutes=1))
+    monkeypatch.setattr(activation, "GUARD_AFTER_SCHEMA_CHANGE", timedelta(minutes=1))
+    with _platform(tmp_path / "state", is_local=False) as platform:
+        connection = ck.plan_connection(platform, quiet=True).apply(quiet=True)
+        assert round(forecast_guard(connection, Kind), -1) == 300
+        assert forecast_guard(connection, []) == 0
+        connection.history_flow(Kind.FEEDBACK)
+        assert 50 < forecast_guard(connection, [Kind.FEEDBACK]) <= 60
+        assert round(forecast_guard(connection, Kind), -1) == 300
+    assert forecast_guard(None, Kind) == 300
 
 
 def test_a_ledger_that_a_wrong_clock_has_begun_is_read_back(tmp_path: Path, captures: Path) -> None:
