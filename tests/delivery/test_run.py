@@ -85,7 +85,8 @@ def test_a_canary_that_never_lands_stops_the_run(tmp_path: Path, documented: Pat
             page = stream(tables, connection, skip_guard=True, quiet=True).page
     assert page.stopped_by is not None
     assert "were not read back" in page.stopped_by
-    assert (max(pauses), round(sum(pauses), -2)) == (30, 5400)
+    assert max(pauses) == 30
+    assert 5400 <= sum(pauses) < 6000
 
 
 def test_a_killed_run_leaves_no_lock(local: Platform) -> None:
