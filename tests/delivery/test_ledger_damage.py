@@ -142,7 +142,7 @@ def test_odd_values_in_a_ledger_show_no_traceback(sent: tuple[Path, Path, bytes]
     _damage(state, content, ODD[damage])
     for command in COMMANDS:
         result = _run(command, captures, state)
-        if result.exit_code == 1 and "have no verdict yet" not in result.output:
+        if result.exit_code == 1 and "no verdict yet" not in result.output:
             assert "Restore a copy, or move it away" in result.stderr
 
 
