@@ -12,8 +12,7 @@ help: ## list the targets
 # Files with known hashes on the platform that requirements.lock is for; elsewhere the same versions.
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(sys.version_info[:2] == (3, 11) and (sys.platform, platform.machine()) == ('linux', 'x86_64') or '')")
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-# Bytecode comes with the first import of a module: most of what is installed is never imported.
-SETUP := $(PIP) --quiet install --no-compile
+SETUP := $(PIP) --quiet install
 # Tests wait for platforms and processes half of their time.
 WORKERS := $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
@@ -46,6 +45,9 @@ backfill: $(READY) ## run the main job on the local platform with a sample expor
 	@echo "      the chats, to search and read on one page: build/tables/explorer.html"
 	@echo "  $(BIN)/chatlio-kit convert YOUR-CAPTURES --out tables"
 	@echo "      your own files: look before anything is sent"
+
+# Tests start hundreds of processes: without bytecode, each would compile the package again.
+test unit notebooks-test: export PYTHONDONTWRITEBYTECODE =
 
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 

@@ -22,7 +22,7 @@ from chatlio_kit.local_platform import running
 
 # The duration of an example does not matter: a busy machine must not fail a test.
 hypothesis.settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "untimed", deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
 

@@ -159,7 +159,7 @@ def test_the_local_platform_does_not_differ(
 def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Platform) -> None:
     """Each alteration is reported once, in one sentence with the assumption and its source."""
     with altered(server, list(ALTERATIONS)) as far, Platform(settings_of(far)) as there:
-        result = verify_sandbox(there, wait=30, quiet=True)
+        result = verify_sandbox(there, wait=120, quiet=True)
     sentences = [str(each) for each in result.differences]
     assert len(sentences) == len(ALTERATIONS) == 10, sentences
     for words in ALTERATIONS.values():
@@ -180,7 +180,7 @@ def test_an_answer_without_an_id_skips_dependent_cases_and_is_cleaned_up(
             exchange.body = {"title": exchange.body.get("title")}
 
     with altered(server, [no_ids]) as far, Platform(settings_of(far)) as there:
-        result = verify_sandbox(there, wait=30, quiet=True)
+        result = verify_sandbox(there, wait=120, quiet=True)
     differing = [each.case.name for each in result.differences]
     assert differing == ["create a schema", "create a source connection"]
     assert result.not_walked["create a dataset"] == "it needs schema, which no case before it gave"
@@ -203,7 +203,7 @@ def test_an_interrupted_walk_is_taken_down(
             return reply
 
         monkeypatch.setattr(there, "ask", interrupted)
-        result = verify_sandbox(there, wait=30, quiet=True)
+        result = verify_sandbox(there, wait=120, quiet=True)
     assert result.is_interrupted
     assert result.exit_code == 1
     assert (result.left, left_behind(platform)) == ({}, [])
@@ -217,7 +217,7 @@ def test_an_object_that_cannot_be_removed_is_named(server: RunningPlatform, plat
             exchange.status = 403
 
     with altered(server, [kept]) as far, Platform(settings_of(far)) as there:
-        result = verify_sandbox(there, wait=30, quiet=True)
+        result = verify_sandbox(there, wait=120, quiet=True)
     ((what, why),) = result.left.items()
     assert re.fullmatch("mapping [0-9a-f]{32}", what)
     assert "403" in why
@@ -278,7 +278,7 @@ def test_a_recording_holds_no_data_about_its_owner(
 
     path = tmp_path / "run.json"
     with altered(server, [noted]) as far, Platform(settings_of(far)) as there:
-        verify_sandbox(there, wait=30, quiet=True, record=path)
+        verify_sandbox(there, wait=120, quiet=True, record=path)
     text = path.read_text(encoding="utf-8")
     assert json.loads(text)["interactions"]
     account = server.account
