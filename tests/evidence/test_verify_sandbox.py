@@ -56,7 +56,7 @@ def renamed_member(exchange: Exchange) -> None:
     """A dataset names its schema under another key."""
     if (
         exchange.method == "GET"
-        and re.search(r"/dataSets/[1-9a-f]", exchange.path)
+        and re.search(r"/dataSets/[0-9a-f]", exchange.path)
         and exchange.status == 200
     ):
         (dataset,) = exchange.body.values()
