@@ -73,6 +73,20 @@ def new_file(path: Path) -> Path:
     return Path(name)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    draft = new_file(path)
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def new_temporary_folder() -> Path:
     """Create a temporary folder, and remove those of killed runs.
 

@@ -29,7 +29,7 @@ from chatlio_kit.connection.rows import read_rows
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
 from chatlio_kit.errors import in_words as for_face
-from chatlio_kit.private_files import new_file
+from chatlio_kit.private_files import write_private
 from chatlio_kit.settings import Secret, sealed
 
 if TYPE_CHECKING:
@@ -190,12 +190,7 @@ class Connection(SheetDisplay):
         target = Path(path)
         urls = {str(kind): flow.webhook_url.reveal() for kind, flow in self.live.items()}
         try:
-            draft = new_file(target)  # readable only by its owner from the start
-            try:
-                draft.write_bytes(orjson.dumps(urls, option=orjson.OPT_INDENT_2) + b"\n")
-                draft.replace(target)
-            finally:
-                draft.unlink(missing_ok=True)
+            write_private(target, orjson.dumps(urls, option=orjson.OPT_INDENT_2) + b"\n")
         except OSError as error:
             raise OutputError(
                 f"The webhook URLs could not be written to {target}: {error.strerror or error}. Choose a "

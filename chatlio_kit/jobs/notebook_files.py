@@ -16,7 +16,7 @@ from chatlio_kit.arguments import checked, text
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.errors import ChatlioKitError, OutputError, UsageError
 from chatlio_kit.jobs.notebook_languages import read_sections, translate
-from chatlio_kit.private_files import new_file
+from chatlio_kit.private_files import write_private
 
 FIRST = "00_start_here.ipynb"
 TOUR = Path("chatlio-notebooks")
@@ -116,9 +116,7 @@ def write_notebooks(folder: Path | str, language: str = "en") -> NotebookFiles:
                 names["unchanged" if same else "kept"].append(name.as_posix())
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            draft = new_file(target)
-            draft.write_bytes(content)
-            draft.replace(target)
+            write_private(target, content)
         except OSError as error:
             raise OutputError(
                 f"{str(target)!r} cannot be written: {error.strerror or error}. Choose another folder."

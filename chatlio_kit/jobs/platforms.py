@@ -15,7 +15,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked, optional, place, text
 from chatlio_kit.errors import OutputError, Unreachable, UsageError, option
 from chatlio_kit.local_platform import RunningPlatform
-from chatlio_kit.private_files import make_state, new_file
+from chatlio_kit.private_files import make_state, write_private
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings, sealed
 
 STORE = "local"
@@ -102,12 +102,7 @@ def write_settings(running: RunningPlatform, path: Path) -> None:
     }
     lines = [_OF_LOCAL_PLATFORM, *(f"{name}={value}" for name, value in values.items())]
     try:
-        draft = new_file(path)
-        try:
-            draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_private(path, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise OutputError(
             f"The settings could not be written to {str(path)!r}: {error.strerror or error}. Choose a file "

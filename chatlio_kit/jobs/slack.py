@@ -9,7 +9,7 @@ import pandas as pd
 
 from chatlio_kit.arguments import checked, optional, place
 from chatlio_kit.errors import OutputError
-from chatlio_kit.private_files import new_file
+from chatlio_kit.private_files import write_private
 from chatlio_kit.slack.files import ExportFiles
 from chatlio_kit.slack.inspect import Proposal, WebhookMessage, inspect
 from chatlio_kit.tables import Export, read_export
@@ -51,9 +51,7 @@ def inspect_slack(
     proposal = inspect(files, list(messages), lobbies)
     if target is not None:
         try:
-            draft = new_file(target)
-            draft.write_text(proposal.as_toml(), encoding="utf-8")
-            draft.replace(target)
+            write_private(target, proposal.as_toml().encode())
         except OSError as error:
             raise OutputError(
                 f"{str(target)!r} cannot be written: {error.strerror or error}. Choose another path."

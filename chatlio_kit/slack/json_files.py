@@ -24,11 +24,9 @@ def read_day(content: bytes) -> Any:
     Raises:
         ValueError: It is not JSON.
     """
-    content = content.removeprefix(_BOM)
-    try:
-        return orjson.loads(content)
-    except ValueError:
-        parsed = _read_leniently(content)
+    parsed, is_damaged = _parse(content)
+    if not is_damaged:
+        return parsed
     messages = [message if _is_text(message) else Damaged() for message in parsed]
     if not any(isinstance(message, Damaged) for message in messages):
         raise ValueError("it has a fault that the standard library overlooks")
@@ -41,12 +39,19 @@ def read_index(content: bytes) -> Any:
     Raises:
         ValueError: It is not JSON.
     """
+    parsed, is_damaged = _parse(content)
+    if not is_damaged:
+        return parsed
+    return orjson.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
+
+
+def _parse(content: bytes) -> tuple[Any, bool]:
+    """Return the content, and whether strings in it are damaged."""
     content = content.removeprefix(_BOM)
     try:
-        return orjson.loads(content)
+        return orjson.loads(content), False
     except ValueError:
-        parsed = _read_leniently(content)
-    return orjson.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
+        return _read_leniently(content), True
 
 
 def _read_leniently(content: bytes) -> list[Any]:

@@ -22,7 +22,7 @@ from chatlio_kit.errors import OutputError, UsageError
 from chatlio_kit.jobs.verify.cases import Case
 from chatlio_kit.jobs.verify.outcome import Walk
 from chatlio_kit.jobs.verify.shapes import Each, Keyed, Some, misfits
-from chatlio_kit.private_files import new_file
+from chatlio_kit.private_files import write_private
 from chatlio_kit.settings import Settings
 
 CASE_HEADER = "x-conformance-case"
@@ -125,9 +125,7 @@ class Recorder:
                 "version of chatlio-kit."
             )
         try:
-            draft = new_file(self._path)
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(self._path)
+            write_private(self._path, text.encode())
         except OSError as error:
             raise OutputError(
                 f"The recording {str(self._path)!r} cannot be written: {error.strerror or error}."
