@@ -8,7 +8,7 @@ API source, not for Chatlio's. An acknowledged record may still be lost, so a fe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from chatlio_kit.chatlio.kinds import Kind
@@ -25,7 +25,7 @@ from chatlio_kit.display import Progress
 LOCAL_GUARD_SECONDS = 0.5
 CANARY_PATIENCE = 5400.0
 """Seconds: streamed records are visible in the lake within an hour (streaming ingestion overview)."""
-_CANARY_INTERVAL = 30.0
+_LONGEST_PAUSE = 30.0
 
 
 def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
@@ -71,6 +71,14 @@ def wait_until_active(connection: Connection, flow: Dataflow, *, quiet: bool = F
             remaining -= step
 
 
+def canary_pauses() -> Iterator[float]:
+    """Yield the seconds between two looks for the first records: more and more, up to half a minute."""
+    pause = 1.0
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
 def wait_for_canary(
     connection: Connection, ledger: DestinationLedger, flow: Dataflow, event_ids: list[str], *, quiet: bool
 ) -> bool:
@@ -78,7 +86,7 @@ def wait_for_canary(
 
     They may not if the platform failed all first records, or if none was visible within an hour and a half.
     """
-    waited, landed, pause = 0.0, 0, 1.0
+    waited, landed, pauses = 0.0, 0, canary_pauses()
     reader = DatasetReader(connection, ledger)
     started = time.monotonic()
     label = f"canary of {flow.kind}: reading back"
@@ -93,6 +101,6 @@ def wait_for_canary(
                 return True
             if is_settled or waited >= CANARY_PATIENCE:
                 return False
+            pause = next(pauses)
             connection.platform.sleep(pause)
             waited += pause
-            pause = min(2 * pause, _CANARY_INTERVAL)

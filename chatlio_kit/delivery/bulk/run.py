@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from chatlio_kit.chatlio.identities import IdentityColumn
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.counting import counted
+from chatlio_kit.delivery.activation import CANARY_PATIENCE, canary_pauses
 from chatlio_kit.delivery.bulk.files import BatchFiles, paths_in, remove_files
 from chatlio_kit.delivery.bulk.loader import PATIENCE, Loader, external_id
 from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState
@@ -27,8 +28,6 @@ CANARY_ROWS = 100
 """Rows of the first batch, which is read back before the rest follows."""
 _CANARY = "batch"
 """The ledger's name for the canary, which has no dataflow."""
-_CANARY_PATIENCE = 5400.0
-_CANARY_INTERVAL = 30.0
 
 
 class BulkRun(Run):
@@ -202,9 +201,9 @@ class BulkRun(Run):
         self.destination_ledger.mark_canary_passed(_CANARY)
 
     def _was_read_back(self, lot: Lot) -> bool:
-        deadline = time.monotonic() + _CANARY_PATIENCE
+        deadline = time.monotonic() + CANARY_PATIENCE
         reader = DatasetReader(self.connection, self.destination_ledger)
-        pause = 1.0
+        pauses = canary_pauses()
         while True:
             reader.read_new()
             counts = self._lots.counts(lot)
@@ -212,8 +211,7 @@ class BulkRun(Run):
                 return True
             if not counts.delivered or time.monotonic() >= deadline:
                 return False
-            self.connection.platform.sleep(pause)
-            pause = min(2 * pause, _CANARY_INTERVAL)
+            self.connection.platform.sleep(next(pauses))
 
     def _loaded_in_words(self) -> str:
         undo = in_words(
