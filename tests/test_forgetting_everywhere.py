@@ -392,7 +392,7 @@ class _Ended(BaseException):
 
 
 def _end_after(patch: pytest.MonkeyPatch, calls: int) -> None:
-    """Let every change to a file fail after this many."""
+    """Make every change to a file fail once this many have succeeded."""
     left = calls
 
     def counted(true: Callable[..., Any]) -> Callable[..., Any]:

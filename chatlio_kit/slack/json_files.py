@@ -7,6 +7,7 @@ or bytes that are not UTF-8. The standard library then reads it, so that the fil
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import orjson
@@ -24,13 +25,7 @@ def read_day(content: bytes) -> Any:
     Raises:
         ValueError: It is not JSON.
     """
-    parsed, is_damaged = _parse(content)
-    if not is_damaged:
-        return parsed
-    messages = [message if _is_text(message) else Damaged() for message in parsed]
-    if not any(isinstance(message, Damaged) for message in messages):
-        raise ValueError("it has a fault that the standard library overlooks")
-    return messages
+    return _read(content, _mark_damaged)
 
 
 def read_index(content: bytes) -> Any:
@@ -39,19 +34,26 @@ def read_index(content: bytes) -> Any:
     Raises:
         ValueError: It is not JSON.
     """
-    parsed, is_damaged = _parse(content)
-    if not is_damaged:
-        return parsed
-    return orjson.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
+    return _read(content, _replace_damaged)
 
 
-def _parse(content: bytes) -> tuple[Any, bool]:
-    """Return the content, and whether strings in it are damaged."""
+def _read(content: bytes, repair: Callable[[list[Any]], Any]) -> Any:
     content = content.removeprefix(_BOM)
     try:
-        return orjson.loads(content), False
+        return orjson.loads(content)
     except ValueError:
-        return _read_leniently(content), True
+        return repair(_read_leniently(content))
+
+
+def _mark_damaged(messages: list[Any]) -> list[Any]:
+    marked = [message if _is_text(message) else Damaged() for message in messages]
+    if not any(isinstance(message, Damaged) for message in marked):
+        raise ValueError("it has a fault that the standard library overlooks")
+    return marked
+
+
+def _replace_damaged(entries: list[Any]) -> Any:
+    return orjson.loads(json.dumps(entries, ensure_ascii=False).encode(errors="replace"))
 
 
 def _read_leniently(content: bytes) -> list[Any]:

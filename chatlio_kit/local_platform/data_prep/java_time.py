@@ -150,7 +150,7 @@ def _runs(pattern: str) -> Iterator[tuple[str, str]]:
     """Split a pattern into runs of one letter and literal strings."""
     for match in _RUN.finditer(pattern):
         text, quoted = match.group(), match["quoted"]
-        if quoted is not None:  # two quotes stand for one, inside quotes and outside
+        if quoted is not None:  # a doubled quote is one quote, inside quotes and outside
             yield "literal", quoted.replace("''", "'") or "'"
         elif text == "'":
             raise DateError(f"pattern {pattern!r} has an unclosed quote")
