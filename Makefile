@@ -47,7 +47,7 @@ backfill: $(READY) ## run the main job on the local platform with a sample expor
 	@echo "      your own files: look before anything is sent"
 
 # Tests start hundreds of processes: without bytecode, each would compile the package again.
-test unit notebooks-test: export PYTHONDONTWRITEBYTECODE =
+test unit notebooks-test mutants: export PYTHONDONTWRITEBYTECODE =
 
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 
@@ -119,7 +119,10 @@ soak: $(READY) ## 100,000s of damaged captures; long backfills with faults and k
 	$(BIN)/python tests/benchmarks/soak_histories.py
 	$(BIN)/python tests/benchmarks/soak_histories.py --bugs --histories 2000
 
-mutants: $(READY) ## mutate the code and check that tests fail; takes hours
+mutants: $(READY) ## record which tests run which lines, mutate the code, and check that tests fail; takes hours
+	mkdir -p build/mutants
+	COVERAGE_FILE=build/mutants/coverage $(BIN)/pytest -n $(WORKERS) --dist loadscope --cov=chatlio_kit \
+	  --cov-context=test --cov-report= --junitxml=build/mutants/tests.xml
 	$(BIN)/python tests/benchmarks/mutants.py
 
 TOOLS := build/tools/bin

@@ -1,13 +1,14 @@
 """Mutation testing of the delivery, of Experience Platform's client and of the identity rules.
 
-A mutant is the source of one module with one small change. It is killed when a test fails. For each module
-there is a short list of tests, so that a mutant costs seconds.
+A mutant is the source of one module with one small change. It is killed when a test fails. The tests of a
+mutant are those that run the changed lines, as the suite run by ``make mutants`` records them: the quickest
+first, and no more than fit into the budget of seconds.
 
 This is a driver of our own, because the two kept tools do not fit. cosmic-ray starts a process for each
 mutant, which here costs five seconds before the first test begins. mutmut 3 forks, but changes neither
 decorated functions (here nearly every public function, every property and every transaction) nor constants
-of modules (here the ledger's SQL). This driver imports the libraries once and forks; the child imports the
-package with one module changed. Processes that a test itself starts import the unchanged package.
+of modules (here the ledger's SQL). This driver imports the libraries once and forks. The child works in a
+copy of the project with one module changed, so that processes started by a test see the change too.
 
 Strings are not changed, except SQL: rewording a message is not a fault.
 """
@@ -17,81 +18,41 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import functools
 import importlib
 import json
 import os
 import pkgutil
 import random
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import CodeType, ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+from coverage import CoverageData
 
 ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "mutants"
 SEED = 21
 TIMEOUT_FACTOR = 5.0
 LEAST_TIMEOUT = 60.0
 
-_CASES = "tests/delivery/test_histories.py::test_a_recorded_history"
-_LEDGER = (
-    "tests/delivery/test_ledger_lists.py", "tests/delivery/test_ledger.py",
-    "tests/delivery/test_reconcile.py", "tests/test_trace.py", "tests/delivery/test_ledger_damage.py",
-)  # fmt: skip
-_AEP = ("tests/aep",)
-TARGETS: dict[str, tuple[str, ...]] = {
-    "chatlio_kit/chatlio/event_ids.py": ("tests/chatlio/test_identity.py",),
-    "chatlio_kit/chatlio/identities.py": ("tests/chatlio/test_identities.py",),
-    "chatlio_kit/aep": _AEP,
-    "chatlio_kit/delivery/ledger": _LEDGER,
-    "chatlio_kit/delivery/requests/responses.py": ("tests/delivery/test_answers.py",),
-    "chatlio_kit/delivery/requests/packing.py": ("tests/delivery/test_packing.py",),
-    "chatlio_kit/delivery/requests/pacing.py": ("tests/delivery/test_pacing.py",),
-    "chatlio_kit/delivery/requests/wire.py": (
-        "tests/delivery/test_wire.py", "tests/delivery/test_packing.py",
-    ),
-    "chatlio_kit/delivery/requests/sending.py": (
-        "tests/delivery/test_sending.py", _CASES,
-    ),
-    **{
-        f"chatlio_kit/delivery/{module}.py": (_CASES, *(f"tests/{name}.py" for name in names))
-        for module, names in {
-            "run": ("delivery/test_run", "test_face", "people/test_delivery", "test_backfill_faults"),
-            "replay": (
-                "delivery/test_replay", "connection/test_production", "test_numbers_now",
-                "test_backfill_faults",
-            ),
-            "readback": ("delivery/test_reconcile", "test_numbers_now"),
-            "reconcile": ("delivery/test_reconcile", "test_numbers_now"),
-            "stream": ("delivery/test_run", "test_face", "people/test_delivery"),
-            "page": ("delivery/test_run", "test_cli", "test_numbers_now"),
-            "run_options": ("delivery/test_run_terms", "test_backfill_redacted"),
-        }.items()
-    },
-    "chatlio_kit/delivery/activation.py": (
-        "tests/delivery/test_run.py", "tests/delivery/test_clocks.py", "tests/test_backfill_faults.py",
-    ),
-    "chatlio_kit/delivery/canary.py": (
-        "tests/people/test_delivery.py", "tests/test_backfill_faults.py",
-    ),
-    "chatlio_kit/delivery/forecast.py": (
-        "tests/test_backfill_resume.py", "tests/people/test_delivery.py", "tests/test_cli.py",
-    ),
-    "chatlio_kit/delivery/people.py": ("tests/people/test_delivery.py", "tests/people/test_audit.py"),
-    "chatlio_kit/delivery/turns.py": ("tests/people/test_turns.py",),
-    "chatlio_kit/delivery/bulk": (
-        "tests/delivery/test_bulk_files.py", "tests/test_bulk.py", _CASES,
-    ),
-}  # fmt: skip
-"""Modules, or folders of modules, and the tests that cover them; the quickest first."""
+TARGETS = (
+    "chatlio_kit/chatlio/event_ids.py",
+    "chatlio_kit/chatlio/identities.py",
+    "chatlio_kit/aep",
+    "chatlio_kit/delivery",
+)
+"""The modules, or folders of modules, that are mutated."""
 
 _QUIETLY = (
     *("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"),
@@ -244,27 +205,108 @@ def _has_text(node: ast.BinOp) -> bool:
     )
 
 
-class _Changed(MetaPathFinder):
-    """Loads one module with a change."""
+class RecordedTests:
+    """The tests of the suite: the lines that each one runs, and its seconds."""
 
-    def __init__(self, mutant: Mutant) -> None:
-        self._path = ROOT / mutant.file
-        parts = Path(mutant.file).with_suffix("").parts
-        self._name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        self._source = mutant.source()
+    def __init__(self, folder: Path) -> None:
+        self._lines = CoverageData(str(folder / "coverage"))
+        self._lines.read()
+        cases = ElementTree.parse(folder / "tests.xml").iter("testcase")  # noqa: S314, pytest wrote it
+        seconds = {(case.attrib["classname"], case.attrib["name"]): case.attrib["time"] for case in cases}
+        contexts = {name.rpartition("|")[0] for name in self._lines.measured_contexts()} - {""}
+        self._seconds = {test: float(seconds.get(_junit_name(test), "1")) for test in contexts}
+        self._of_file: dict[str, list[str]] = defaultdict(list)
+        for test in contexts:
+            self._of_file[test.partition("::")[0]].append(test)
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        source = self._source
+    def covering(self, mutant: Mutant, budget: float) -> list[str]:
+        """Return the tests that run a mutant's lines, one of each function first, the quickest first."""
+        lines = self._contexts(mutant.file)
+        statement = _statement(mutant)
+        found = {context for line in statement for context in lines.get(line, ())} - {""}
+        if not found:  # a constant of the module: every test that runs a part of the module
+            found = {context for contexts in lines.values() for context in contexts} - {""}
+        tests: set[str] = set()
+        for context in found:
+            test, _, phase = context.rpartition("|")
+            # what a fixture of the whole file runs is recorded with the first test only
+            tests.update(self._of_file[test.partition("::")[0]] if phase == "setup" else [test])
+        seen: dict[str, int] = defaultdict(int)
+        ranked = []
+        for test in sorted(tests, key=lambda test: (self._seconds[test], test)):
+            function = test.partition("[")[0]
+            ranked.append((seen[function], self._seconds[test], test))
+            seen[function] += 1
+        chosen: list[str] = []
+        spent = 0.0
+        for _, seconds, test in sorted(ranked):
+            if spent + seconds <= budget or not chosen:
+                chosen.append(test)
+                spent += seconds
+        return chosen
 
-        class Loader(SourceFileLoader):
-            def get_code(self, fullname: str) -> CodeType:
-                return compile(source, self.path, "exec", dont_inherit=True)
+    @functools.lru_cache(maxsize=4)  # noqa: B019
+    def _contexts(self, file: str) -> dict[int, list[str]]:
+        return self._lines.contexts_by_lineno(str(ROOT / file))
 
-        return spec_from_file_location(fullname, self._path, loader=Loader(fullname, str(self._path)))
+
+def _junit_name(test: str) -> tuple[str, str]:
+    """Return a test's name as JUnit's XML writes it."""
+    path, _, rest = test.partition("::")
+    function, bracket, parameters = rest.partition("[")
+    *classes, name = function.split("::")
+    return ".".join([*Path(path).with_suffix("").parts, *classes]), name + bracket + parameters
+
+
+def _statement(mutant: Mutant) -> range:
+    """Return the lines of the smallest statement around a change; of a compound one, only its head."""
+    smallest = range(mutant.line, mutant.line + 1)
+    least = sys.maxsize
+    for node in ast.walk(ast.parse((ROOT / mutant.file).read_bytes())):
+        if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= (node.end_lineno or node.lineno):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
+            length = (node.end_lineno or node.lineno) - node.lineno
+            if length < least:
+                smallest, least = range(node.lineno, max(last, node.lineno) + 1), length
+    return smallest
+
+
+class Copy:
+    """A copy of the project, in which one module at a time is changed."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="mutants-"))
+        ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info")
+        shutil.copytree(ROOT, self.root, ignore=ignored, dirs_exist_ok=True)
+
+    def write(self, file: str, source: str) -> None:
+        """Write the source of one module."""
+        path = self.root / file
+        path.write_text(source, "utf-8", newline="")
+        # bytecode is trusted by time and size, and two mutants can have both alike
+        for bytecode in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+            bytecode.unlink()
+
+    def restore(self, file: str) -> None:
+        """Write a module as it is."""
+        self.write(file, (ROOT / file).read_bytes().decode())
+
+    def remove(self) -> None:
+        """Remove the copy."""
+        shutil.rmtree(self.root)
+
+
+class _Only:
+    """A pytest plugin: only some tests, in their order."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self._rank = {test: rank for rank, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._rank), key=lambda item: self._rank[item.nodeid]
+        )
 
 
 def warm_up() -> None:
@@ -279,8 +321,8 @@ def warm_up() -> None:
         del sys.modules[name]
 
 
-def run(tests: Sequence[str], mutant: Mutant | None, timeout: float) -> tuple[str, str, float]:
-    """Run tests in a fork with a mutant; return its outcome, the failed test, and the seconds."""
+def run(copy: Path, tests: Sequence[str], timeout: float) -> tuple[str, str, float]:
+    """Run tests in a fork that works in a copy; return the outcome, the failed test, and the seconds."""
     started = time.monotonic()
     reader, writer = os.pipe()
     child = os.fork()
@@ -289,11 +331,14 @@ def run(tests: Sequence[str], mutant: Mutant | None, timeout: float) -> tuple[st
         os.close(reader)
         os.dup2(writer, 1)
         os.dup2(writer, 2)
+        os.chdir(copy)
+        os.environ["PYTHONPATH"] = str(copy)
+        sys.path.insert(0, str(copy))
         code = 70
         try:
-            if mutant is not None:
-                sys.meta_path.insert(0, _Changed(mutant))
-            code = int(importlib.import_module("pytest").main([*_QUIETLY, *tests]))
+            files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+            pytest = importlib.import_module("pytest")
+            code = int(pytest.main([*_QUIETLY, *files], plugins=[_Only(tests)]))
         finally:
             os._exit(code)
     os.close(writer)
@@ -321,61 +366,114 @@ def run(tests: Sequence[str], mutant: Mutant | None, timeout: float) -> tuple[st
     return ("survived", "", seconds) if status == 0 else ("killed", by, seconds)
 
 
+class Worker:
+    """Runs mutants one after another, and writes every verdict as a line of JSON."""
+
+    def __init__(self, tests: RecordedTests, budget: float, out: Path) -> None:
+        self._tests, self._budget, self._out = tests, budget, out
+        self._sound: dict[str, bool] = {}
+
+    def work(self, mutants: Sequence[Mutant]) -> None:
+        """Run mutants in a copy of the project."""
+        copy = Copy()
+        try:
+            for mutant in mutants:
+                verdict = Verdict(mutant, *self._judge(copy, mutant))
+                with self._out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(verdict)) + "\n")
+                print(f"{verdict.outcome}: {mutant.file}:{mutant.line} {verdict.by}", flush=True)
+        finally:
+            copy.remove()
+
+    def _judge(self, copy: Copy, mutant: Mutant) -> tuple[str, str, float]:
+        tests = [test for test in self._tests.covering(mutant, self._budget) if self._sound.get(test, True)]
+        while tests:
+            copy.write(mutant.file, mutant.source())
+            outcome, by, seconds = run(copy.root, tests, max(LEAST_TIMEOUT, TIMEOUT_FACTOR * self._budget))
+            copy.restore(mutant.file)
+            if by not in tests or self._is_sound(copy, by):
+                return outcome, by, seconds
+            tests.remove(by)
+        return "survived", "no test runs the line", 0.0
+
+    def _is_sound(self, copy: Copy, test: str) -> bool:
+        """Return whether a test passes in the copy without a change."""
+        if test not in self._sound:
+            self._sound[test] = run(copy.root, [test], 600)[0] == "survived"
+        return self._sound[test]
+
+
 def _files(target: str) -> list[str]:
     path = ROOT / target
     found = [path] if path.is_file() else sorted(path.rglob("*.py"))
     return [file.relative_to(ROOT).as_posix() for file in found]
 
 
+def _earlier(verdicts: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in verdicts.read_text("utf-8").splitlines()]
+
+
+def _report(out: Path) -> None:
+    """Print the survivors, and the score of each module."""
+    tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for verdict in _earlier(out):
+        mutant = Mutant(**verdict["mutant"])
+        killed = verdict["outcome"] != "survived"
+        for name in (mutant.file, "all"):
+            tally[name][0] += 1
+            tally[name][1] += killed
+        if not killed:
+            print(f"survived: {mutant.file}:{mutant.line}\n{mutant.diff()}")
+    for name, (tried, killed) in sorted(tally.items(), key=lambda item: (item[0] == "all", item[0])):
+        print(f"{name}: {killed} of {tried} killed ({killed / tried:.0%})")
+
+
 def main() -> None:
-    """Run the mutants, print the survivors, and write every verdict as a line of JSON."""
+    """Run a random sample of the mutants, and print the survivors and the score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("only", nargs="*", help="modules or folders; by default all targets")
-    parser.add_argument("--sample", type=int, default=60, help="mutants of a target at most; 0 means all")
+    parser.add_argument("only", nargs="*", default=TARGETS, help="modules or folders; by default all targets")
+    parser.add_argument("--sample", type=int, default=300, help="mutants at most; 0 means all")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
+    parser.add_argument("--budget", type=float, default=90.0, help="seconds of tests for a mutant at most")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at the same time")
+    parser.add_argument("--out", type=Path, default=BUILD / "verdicts.jsonl")
     parser.add_argument("--again", type=Path, help="only what survived by this file of verdicts")
     parser.add_argument("--count", action="store_true", help="count the mutants only")
     given = parser.parse_args()
-    os.chdir(ROOT)
+    pool = [mutant for target in given.only for file in _files(target) for mutant in mutants_of(file)]
+    if given.count:
+        print(f"{len(pool):,} mutants")
+        return
+    if given.again is not None:
+        survived = {
+            (one["mutant"]["file"], one["mutant"]["before"], one["mutant"]["after"])
+            for one in _earlier(given.again)
+            if one["outcome"] == "survived"
+        }
+        pool = [mutant for mutant in pool if (mutant.file, mutant.before, mutant.after) in survived]
+    # in random order, so that a run that is ended early leaves a fair sample
+    chosen = random.Random(given.seed).sample(pool, min(given.sample or len(pool), len(pool)))
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # nbval alone takes two seconds
-    if not given.count:
-        warm_up()
-    given.out.parent.mkdir(exist_ok=True)
-    tally: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for target, tests in TARGETS.items():
-        if given.only and target not in given.only:
-            continue
-        pool = [mutant for file in _files(target) for mutant in mutants_of(file)]
-        tally[target][2] = len(pool)
-        if given.again is not None:
-            earlier = map(json.loads, given.again.read_text("utf-8").splitlines())
-            survived = {
-                (one["mutant"]["file"], one["mutant"]["before"], one["mutant"]["after"])
-                for one in earlier
-                if one["outcome"] == "survived"
-            }
-            pool = [mutant for mutant in pool if (mutant.file, mutant.before, mutant.after) in survived]
-        # in random order, so that a run that is ended early leaves a fair sample
-        chosen = random.Random(given.seed).sample(pool, min(given.sample or len(pool), len(pool)))
-        if given.count:
-            print(f"{target}: {len(pool):,} mutants")
-            continue
-        outcome, by, seconds = run(tests, None, 600)
-        if outcome != "survived":
-            raise SystemExit(f"{target}: its tests fail without a change ({by}).")
-        timeout = max(LEAST_TIMEOUT, TIMEOUT_FACTOR * seconds)
-        print(f"{target}: {len(chosen)} of {len(pool)} mutants, {seconds:.1f} s each at most", flush=True)
-        for mutant in chosen:
-            verdict = Verdict(mutant, *run(tests, mutant, timeout))
-            tally[target][0] += 1
-            tally[target][1] += verdict.outcome != "survived"
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(verdict)) + "\n")
-            if verdict.outcome == "survived":
-                print(f"survived: {mutant.file}:{mutant.line}\n{mutant.diff()}", flush=True)
-        tried, killed, _ = tally[target]
-        print(f"{target}: {killed} of {tried} killed ({killed / max(1, tried):.0%})", flush=True)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
+    warm_up()
+    worker = Worker(RecordedTests(BUILD), given.budget, given.out)
+    given.out.unlink(missing_ok=True)
+    children = []
+    for job in range(given.jobs):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                worker.work(chosen[job :: given.jobs])
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    _report(given.out)
+    if any(ended):
+        raise SystemExit("A worker ended early: the score is that of the mutants above.")
 
 
 if __name__ == "__main__":
