@@ -21,7 +21,8 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.aep.batch_ingestion import BatchIngestion
 from chatlio_kit.cli import main
-from chatlio_kit.delivery import Ledger, Page
+from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile
+from chatlio_kit.delivery import run as sending_run
 from chatlio_kit.delivery.bulk import files, loader
 from chatlio_kit.delivery.bulk import run as bulk_run
 from chatlio_kit.errors import LedgerBusy, PlatformError, UsageError
@@ -392,6 +393,40 @@ def test_an_interrupted_batch_that_was_reverted_elsewhere_is_sent_again(
     page = load(captures, platform)
     assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
     assert any("batch 1 of run 1 is inactive on the platform" in note for note in page.notes)
+
+
+def look(connection: Any) -> Reconciliation:
+    """Read the dataset back once."""
+    with Ledger(connection.platform.settings.state) as ledger:
+        return reconcile(connection, DestinationLedger(ledger, connection.destination), quiet=True)
+
+
+@pytest.mark.parametrize("is_unreadable", [False, True], ids=["unread", "unreadable"])
+def test_a_batch_that_was_reverted_elsewhere_before_it_was_read_is_gone(
+    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, *, is_unreadable: bool
+) -> None:
+    """Its events were delivered, and no read has found them: they are gone, not under way."""
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sending_run, "reconcile", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load(captures, platform)
+    connection = ck.open_connection(platform, quiet=True)
+    (batch,) = platform.catalog.batches(connection.dataset_id)
+    if is_unreadable:
+        (rows,) = (platform.settings.state / "local").rglob(f"{batch.id}.parquet")
+        rows.write_bytes(b"damaged")
+        assert look(connection).under_way == EVENTS
+    platform.batches.revert(batch.id)
+    while platform.catalog.batch(batch.id).status != "inactive":
+        time.sleep(0.02)
+    assert look(connection).gone_by_reason == {"batch_reverted": EVENTS}
+    ck.replay(connection, gone=True, quiet=True)
+    page = load(captures, platform)
+    assert (page.exit_code, page.total.landed, page.total.gone) == (0, EVENTS, 0)
 
 
 def _truncate(state: Path) -> None:

@@ -160,7 +160,7 @@ class DatasetReader:
         for batch in catalog.batches(self._connection.dataset_id, created_after=since):
             listed.add(batch.id)
             is_done &= self._visit(batch)
-        for batch_id in self._landings.read_batches():
+        for batch_id in self._landings.batches_with_events():
             if batch_id not in listed:
                 try:
                     is_done &= self._visit(catalog.batch(batch_id))
@@ -177,7 +177,7 @@ class DatasetReader:
             if known and known.is_read and (not self._is_full or known.readback == self._number):
                 return True
             return self._read_rows(batch)
-        if known and known.is_read and known.rows:
+        if known and known.holds_events:
             self._mark_gone(batch.id, _reason(batch))
         if batch.status in FAILED:
             if known is None:

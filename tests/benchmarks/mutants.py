@@ -11,6 +11,8 @@ of modules (here the ledger's SQL). This driver imports the libraries once and f
 copy of the project with one module changed, so that processes started by a test see the change too.
 
 Strings are not changed, except SQL: rewording a message is not a fault.
+
+A run that was ended goes on where it stopped. Do not edit the package meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import functools
 import importlib
 import json
 import os
@@ -33,7 +34,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -208,12 +209,16 @@ def _has_text(node: ast.BinOp) -> bool:
 class RecordedTests:
     """The tests of the suite: the lines that each one runs, and its seconds."""
 
-    def __init__(self, folder: Path) -> None:
-        self._lines = CoverageData(str(folder / "coverage"))
-        self._lines.read()
+    def __init__(self, folder: Path, files: Sequence[str]) -> None:
+        lines = CoverageData(str(folder / "coverage"))
+        lines.read()
+        # all at once: in a forked worker, coverage would begin anew and empty its file
+        self._lines = {file: lines.contexts_by_lineno(str(ROOT / file)) for file in files}
         cases = ElementTree.parse(folder / "tests.xml").iter("testcase")  # noqa: S314, pytest wrote it
         seconds = {(case.attrib["classname"], case.attrib["name"]): case.attrib["time"] for case in cases}
-        contexts = {name.rpartition("|")[0] for name in self._lines.measured_contexts()} - {""}
+        contexts = {name.rpartition("|")[0] for name in lines.measured_contexts()} - {""}
+        if not contexts:
+            raise SystemExit(f"{folder} does not record which tests run which lines: run `make mutants`.")
         self._seconds = {test: float(seconds.get(_junit_name(test), "1")) for test in contexts}
         self._of_file: dict[str, list[str]] = defaultdict(list)
         for test in contexts:
@@ -221,7 +226,7 @@ class RecordedTests:
 
     def covering(self, mutant: Mutant, budget: float) -> list[str]:
         """Return the tests that run a mutant's lines, one of each function first, the quickest first."""
-        lines = self._contexts(mutant.file)
+        lines = self._lines[mutant.file]
         statement = _statement(mutant)
         found = {context for line in statement for context in lines.get(line, ())} - {""}
         if not found:  # a constant of the module: every test that runs a part of the module
@@ -244,10 +249,6 @@ class RecordedTests:
                 chosen.append(test)
                 spent += seconds
         return chosen
-
-    @functools.lru_cache(maxsize=4)  # noqa: B019
-    def _contexts(self, file: str) -> dict[int, list[str]]:
-        return self._lines.contexts_by_lineno(str(ROOT / file))
 
 
 def _junit_name(test: str) -> tuple[str, str]:
@@ -394,7 +395,7 @@ class Worker:
             if by not in tests or self._is_sound(copy, by):
                 return outcome, by, seconds
             tests.remove(by)
-        return "survived", "no test runs the line", 0.0
+        return "survived", "no test that passes without the change runs the line", 0.0
 
     def _is_sound(self, copy: Copy, test: str) -> bool:
         """Return whether a test passes in the copy without a change."""
@@ -457,8 +458,10 @@ def main() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
     warm_up()
-    worker = Worker(RecordedTests(BUILD), given.budget, given.out)
-    given.out.unlink(missing_ok=True)
+    files = sorted({mutant.file for mutant in pool})
+    worker = Worker(RecordedTests(BUILD, files), given.budget, given.out)
+    judged = {tuple(one["mutant"].values()) for one in _earlier(given.out)} if given.out.exists() else set()
+    chosen = [mutant for mutant in chosen if astuple(mutant) not in judged]
     children = []
     for job in range(given.jobs):
         child = os.fork()

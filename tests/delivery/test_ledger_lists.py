@@ -207,11 +207,11 @@ def test_events_missing_in_a_full_read_are_gone_with_a_reason(two: Two) -> None:
     first = two.land([0, 0, 2], "reverted")
     two.land([1], "kept", read=first)
     landings.finish_read(first, NOW)
-    assert (landings.row_count(), set(landings.read_batches())) == (4, {"reverted", "kept"})
+    assert (landings.row_count(), set(landings.batches_with_events())) == (4, {"reverted", "kept"})
     assert landings.last_readback() == Readback(NOW)
     assert not landings.needs_full_read()
     landings.mark_batch("reverted", Gone.REVERTED, "it was reverted")
-    assert landings.read_batches() == ["kept"]
+    assert landings.batches_with_events() == ["kept"]
     assert landings.last_readback().unreadable == {"reverted": "it was reverted"}
     second = landings.begin_read(NOW + HOUR)
     assert second == first + 1

@@ -16,7 +16,7 @@ from chatlio_kit.delivery.bulk.files import FOLDER, remove_files
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.encoding import key_of
 from chatlio_kit.delivery.ledger.ledger import Ledger
-from chatlio_kit.delivery.ledger.models import DeadLetter, Gone
+from chatlio_kit.delivery.ledger.models import DeadLetter
 from chatlio_kit.errors import LedgerBusy, in_words
 
 _TABLE = """
@@ -51,11 +51,9 @@ WHERE :body IS NOT NULL AND destination = :destination AND event_id = :key AND f
     AND settled_at = :now
 """
 _DELIVER = f"""
-UPDATE event SET fate = 'delivered', attempts = attempts + 1, settled_at = :now, reason = NULL, answer = NULL
+UPDATE event SET fate = 'delivered', attempts = attempts + 1, settled_at = :now, reason = NULL, answer = NULL,
+    batch = :batch
 WHERE {_OF_LOT} AND fate = 'pending'
-"""  # noqa: S608 - constants
-_MARK_REVERTED = f"""
-UPDATE event SET gone = :gone WHERE {_OF_LOT} AND fate = 'delivered' AND NOT landed AND gone IS NULL
 """  # noqa: S608 - constants
 _COUNT = f"""
 SELECT coalesce(sum(fate = 'delivered'), 0), coalesce(sum(fate = 'dead_lettered'), 0),
@@ -176,12 +174,6 @@ class Lots:
         """Record that a lot's batch was ingested without the refused records."""
         return self._settle(lot, replace(lot, state=str(LotState.LOADED)), refused, delivers=True)
 
-    def mark_reverted(self, lot: Lot) -> None:
-        """Record that a lot's rows were reverted; rows that a read found elsewhere stay landed."""
-        with self._ledger.ledger.transaction() as db:
-            db.execute(_MARK_REVERTED, {**self._values(lot), "gone": str(Gone.REVERTED)})
-        self._update(lot, state=str(LotState.REVERTED))
-
     def refused_rows(self, lot: Lot) -> list[int]:
         """Return the ledger rows of a lot's dead letters."""
         query = f"SELECT rowid FROM event WHERE {_OF_LOT} AND fate = 'dead_lettered'"  # noqa: S608 - a constant
@@ -196,11 +188,12 @@ class Lots:
             {**now, "key": key_of(one.event_id), "reason": one.reason, "answer": one.answer, "body": one.body}
             for one in letters
         ]
+        batch = self._ledger.landings.mark_loaded(lot.batch_id) if delivers and lot.batch_id else None
         with self._ledger.ledger.transaction() as db:
             db.executemany(_REFUSE, values)
             db.executemany(_KEEP_BODY, values)
             if delivers:
-                db.execute(_DELIVER, {**self._values(lot), **now})
+                db.execute(_DELIVER, {**self._values(lot), **now, "batch": batch})
             return self._update(lot, **_changes(lot, changed))
 
     def _update(self, lot: Lot, **changes: object) -> Lot:

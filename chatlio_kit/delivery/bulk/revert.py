@@ -138,7 +138,7 @@ def revert(
         reader.read_all()
         for lot, batch in zip(found, result.batches, strict=True):
             if batch.status in WITHOUT_ROWS and not batch.refusal:
-                lots.mark_reverted(lot)
+                lots.set_state(lot, LotState.REVERTED)
             counts = lots.counts(lot)
             batch.gone, batch.left = counts.gone, counts.landed
     if not any(batch.events for batch in result.batches):

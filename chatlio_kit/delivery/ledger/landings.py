@@ -39,8 +39,15 @@ UPDATE event SET landed = 0, gone = CASE WHEN source_file = :forgotten THEN :era
     ELSE coalesce(
         (SELECT state FROM batch_read WHERE number = event.batch AND state NOT IN ('read', 'moved')), :reason
     ) END
-WHERE destination = :destination AND readback IS NOT :readback
-    AND (landed OR gone IS NOT NULL OR (fate = 'delivered' AND source_file = :forgotten))
+WHERE destination = :destination AND readback IS NOT :readback AND (
+    landed OR gone IS NOT NULL
+    OR fate = 'delivered' AND (
+        source_file = :forgotten
+        OR batch IN (
+            SELECT number FROM batch_read WHERE state NOT IN ('read', 'moved', 'loaded', :unreadable)
+        )
+    )
+)
 """
 _LARGEST_CLOCK_ERROR = timedelta(minutes=5)
 """An event accepted further than this in the future was recorded with a wrong clock."""
@@ -53,8 +60,8 @@ class KnownBatch:
     Attributes:
         number: Its number in the ledger.
         rows: Number of rows of this ledger's events that it holds.
-        state: ``read``, ``moved`` if another batch took its rows over, ``failed``, or the reason why it is
-            gone.
+        state: ``loaded`` if it was ingested and not read yet, ``read``, ``moved`` if another batch took its
+            rows over, ``failed``, or the reason why it is gone.
         readback: The last read that read it.
     """
 
@@ -67,6 +74,11 @@ class KnownBatch:
     def is_read(self) -> bool:
         """True if its rows were read and count."""
         return self.state == "read"
+
+    @property
+    def holds_events(self) -> bool:
+        """True if events of this ledger are in it, or may be."""
+        return bool(self.rows) or self.state in {"loaded", Gone.UNREADABLE}
 
 
 class Landings:
@@ -117,10 +129,13 @@ class Landings:
         )
         return KnownBatch(*rows[0]) if rows else None
 
-    def read_batches(self) -> list[str]:
-        """Return the ids of the batches whose rows count."""
-        query = "SELECT batch_id FROM batch_read WHERE destination = ? AND state = 'read' AND rows > 0"
-        return [batch_id for (batch_id,) in self._fetch(query)]
+    def batches_with_events(self) -> list[str]:
+        """Return the ids of the batches that hold events of this ledger, or may hold some."""
+        rows = self._ledger.fetch_all(
+            "SELECT batch_id FROM batch_read WHERE destination = ? AND (rows > 0 OR state IN ('loaded', ?))",
+            (self._destination, Gone.UNREADABLE),
+        )
+        return [batch_id for (batch_id,) in rows]
 
     def mark_batch(self, batch_id: str, state: str, problem: str | None = None) -> None:
         """Record the state of a batch whose rows do not count from now on."""
@@ -131,6 +146,17 @@ class Landings:
                 " readback = NULL, problem = excluded.problem",
                 (self._destination, batch_id, state, problem),
             )
+
+    def mark_loaded(self, batch_id: str) -> int:
+        """Record a batch that was ingested, unless a read has processed it; return its number."""
+        with self._ledger.transaction() as db:
+            db.execute(
+                "INSERT INTO batch_read (destination, batch_id, rows, state) VALUES (?, ?, 0, 'loaded')"
+                " ON CONFLICT (destination, batch_id) DO NOTHING",
+                (self._destination, batch_id),
+            )
+        known = self.batch(batch_id)
+        return known.number if known else 0
 
     def supersede_batch(self, batch_id: str) -> None:
         """Record that another batch took a batch's rows over."""
@@ -181,6 +207,7 @@ class Landings:
                     "readback": readback,
                     "forgotten": FORGOTTEN_SOURCE,
                     "erased": Gone.ERASED,
+                    "unreadable": Gone.UNREADABLE,
                     "reason": default,
                 },
             )

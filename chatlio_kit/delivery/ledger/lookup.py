@@ -55,7 +55,7 @@ class LedgerEntry:
         answer: The platform's answer to a dead letter.
         settled_at: Time at which the platform's verdict was recorded.
         gone: Reason why it is no longer in the dataset, if it was there once.
-        batch_id: The batch in which the last read found it.
+        batch_id: The batch in which it was loaded, or in which the last read found it.
         batch_state: State of that batch.
         found_at: Time of that read.
         read_at: Time of the last dataset read; None if there was none.
