@@ -35,7 +35,11 @@ def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) ->
     before = forecast([sample.path], local).as_dict()
     assert (before["accepted"], before["duplicates"]) == (300, 0)
     assert sum(kind["records"] for kind in before["kinds"].values()) == 300
-    assert before["least_seconds"] == pytest.approx(300 / 9000, abs=0.001)
+    assert before["least_seconds"] == round(300 / 9000, 3)
+    stream, batch = before["routes"]["stream"], before["routes"]["batch"]
+    for measure in ("bytes", "requests"):
+        assert stream[measure] == sum(kind[measure] for kind in before["kinds"].values()) > 0
+    assert (stream["least_seconds"], batch["batches"]) == (before["least_seconds"], 1)
     assert not (local.settings.state / "ledger.db").exists()
     page = backfill([sample.path], local, quiet=True)
     assert page.requests == sum(kind["requests"] for kind in before["kinds"].values())

@@ -171,7 +171,8 @@ def test_refused_records_become_dead_letters(
         return table.set_column(1, time_field, times)
 
     monkeypatch.setattr(bulk_run, "xdm_table", without_times)
-    page = load(captures, platform)
+    page = load(captures, platform, name=connect(platform, "people").name)
+    assert sum(page.people.values()) == EVENTS - bad
     assert page.dead_by_reason == {"1555": bad}
     assert (page.run.delivered, page.run.landed, page.run.dead_lettered) == (EVENTS - bad, EVENTS - bad, bad)
     assert (page.exit_code, page.retries) == (3, int(bad > EVENTS * 0.05))

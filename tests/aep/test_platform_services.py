@@ -128,7 +128,12 @@ def test_batches_are_listed_once_each(stand: Any, platform: Platform) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [[{"data": {"_id": "1"}, "errors": None}], {"data": {"_id": "1"}, "errors": None}, {"_id": "1"}],
+    [
+        [{"data": {"_id": "1"}, "errors": None}],
+        {"data": {"_id": "1"}, "errors": None},
+        {"data": {"_id": "1"}},
+        {"_id": "1"},
+    ],
 )
 def test_both_documented_previews_are_read(stand: Any, platform: Platform, answer: object) -> None:
     """A preview comes as an array, as one object, or as the data alone."""
@@ -288,9 +293,9 @@ def test_runs_count_what_failed_under_success(stand: Any, platform: Platform) ->
         1,
         0,
     )
-    assert [(each.code, each.records) for each in found.errors] == [
-        ("CONNECTOR-2001-500", None),
-        ("MAPPER-3700-400", 1),
+    assert [(each.code, each.message, each.records) for each in found.errors] == [
+        ("CONNECTOR-2001-500", "m", None),
+        ("MAPPER-3700-400", "Transform", 1),
     ]
     assert stand.asked[0].query == {
         "property": ["flowId==f1", "metrics.durationSummary.startedAtUTC>5"],
@@ -401,6 +406,13 @@ def test_the_type_of_a_sandbox_on_a_later_page_is_found(stand: Any, platform: Pl
     stand.will_answer({"sandboxes": [{"name": "live", "type": "production"}]})
     assert platform.sandboxes.type_of("live") == "production"
     assert [asked.query["offset"] for asked in stand.asked] == [["0"], ["50"]]
+
+
+def test_a_list_without_sandboxes_is_unexpected(stand: Any, platform: Platform) -> None:
+    """An answer of another form does not mean that there are no sandboxes."""
+    stand.will_answer({"sandboxes": None})
+    with pytest.raises(PlatformError, match="contains no sandboxes"):
+        platform.sandboxes.type_of("live")
 
 
 def test_a_schema_joins_its_union_and_namespaces_are_listed(stand: Any, platform: Platform) -> None:

@@ -94,6 +94,25 @@ def test_every_event_has_the_fate_that_was_written_last(
         ledger.close()
 
 
+def _rename_and_interrupt(ledger: Ledger) -> None:
+    with ledger.transaction() as db:
+        db.execute("UPDATE destination SET name = 'another'")
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_transaction_changes_nothing(tmp_path: Path) -> None:
+    """It is rolled back, whatever interrupted it, and the next one is stored."""
+    with Ledger(tmp_path) as ledger:
+        destination = DestinationLedger(ledger, HERE)
+        run = destination.begin_run(NOW)
+        with pytest.raises(KeyboardInterrupt):
+            _rename_and_interrupt(ledger)
+        destination.insert_pending(run, _events([1]))
+    with Ledger(tmp_path) as ledger:
+        assert ledger.destinations() == [HERE]
+        assert DestinationLedger(ledger, HERE).counts().pending == 1
+
+
 def test_the_first_look_up_after_the_first_run_creates_the_index(tmp_path: Path) -> None:
     """A ledger that a kill left without its index gets it when rows are read back, and then finds them."""
     with Ledger(tmp_path) as ledger:

@@ -25,6 +25,7 @@ from chatlio_kit.delivery.ledger.models import (
     Readback,
     Refused,
 )
+from chatlio_kit.delivery.ledger.slack import SlackConversations
 from chatlio_kit.tables.explorer import Status
 
 HERE = Destination("local", "org", "prod", "dataset", "name")
@@ -287,6 +288,12 @@ def test_an_acceptance_in_the_future_is_now(two: Two) -> None:
         two.here.landings.begin_read(NOW - ahead)
         expected = NOW if written else NOW - ahead
         assert two.ledger.fetch_all(query, (two.here.id,)) == [(to_milliseconds(expected),)]
+
+
+def test_transcripts_of_other_files_are_counted(two: Two) -> None:
+    """Of this destination, and not those of the export itself or of a file inside it."""
+    slack = SlackConversations(two.here)
+    assert [slack.from_other_files(name) for name in ("b.json", "a.json", "c.zip")] == [3, 0, 3]
 
 
 def test_a_file_with_pending_events_is_read_again(two: Two) -> None:

@@ -72,6 +72,22 @@ def test_a_frame_of_events_is_sent_alone(local: Platform, documented: Path) -> N
     connection = plan_connection(local).apply(quiet=True)
     page = stream(without_messages, connection, skip_guard=True, quiet=True).page
     assert (page.run.delivered, page.run.pending) == (len(without_messages), 0)
+    assert not any("without" in note for note in page.notes)
+    page = stream(events, connection, skip_guard=True, quiet=True).page
+    messages = events["message_count"].sum()
+    assert any(f"were sent without {messages} messages" in note for note in page.notes)
+
+
+def test_the_progress_bar_counts_every_event(
+    local: Platform, documented: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends at the total, if events are sent and if they were settled before."""
+    tables = read_export(documented).to_tables(quiet=True)
+    connection = plan_connection(local).apply(quiet=True)
+    for _ in range(2):
+        stream(tables, connection, skip_guard=True)
+        bar = capsys.readouterr().err.rpartition("streaming:")[2]
+        assert f" {len(tables.events)}/{len(tables.events)} " in bar
 
 
 def test_a_canary_that_never_lands_stops_the_run(tmp_path: Path, documented: Path) -> None:

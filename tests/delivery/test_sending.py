@@ -139,6 +139,15 @@ def test_records_without_an_answer_are_counted() -> None:
     assert total.unanswered == 39 + 38  # an answer holds one verdict each time
 
 
+def test_a_sum_loses_nothing() -> None:
+    """The numbers and lists of several outcomes are added, and the first reason to stop is kept."""
+    one = Outcome(pending=[1], requests=2, retries=3, unanswered=4, throttled=5)
+    other = Outcome(pending=[2], requests=20, retries=30, unanswered=40, throttled=50, stopped_by="first")
+    assert Outcome.sum([one, other, Outcome(stopped_by="second")]) == Outcome(
+        pending=[1, 2], requests=22, retries=33, unanswered=44, throttled=55, stopped_by="first"
+    )
+
+
 def test_an_unreachable_platform_leaves_records_pending() -> None:
     """If no attempt succeeds, the records are reported as pending, not as lost or delivered."""
     total = _send(Inlet(lambda asked, numbers: _silence()))
@@ -262,9 +271,10 @@ def test_a_dead_platform_ends_sending(said: Reply | Exception) -> None:
     assert "no verdict on any record for 0 seconds" in str(total.stopped_by)
 
 
-def test_a_platform_that_answers_now_and_then_is_not_dead() -> None:
+@pytest.mark.parametrize("verdicts", [40, 1], ids=["all", "one"])
+def test_a_platform_that_answers_now_and_then_is_not_dead(verdicts: int) -> None:
     """Each verdict resets the patience, even if many requests fail in between."""
-    inlet = Inlet(lambda asked, numbers: None if asked % 4 == 0 else _reply(503, {}))
+    inlet = Inlet(lambda asked, numbers: taken(numbers[:verdicts]) if asked % 4 == 0 else _reply(503, {}))
     outcomes: list[Outcome] = []
     pace = Pace(1e9, 1e9)
     with Sender(pace, outcomes.append, patience=30.0) as sender:

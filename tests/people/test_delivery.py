@@ -25,7 +25,7 @@ from chatlio_kit.delivery import run
 from chatlio_kit.delivery.canary import RECORDS, Canary
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND_TO_PROFILE
 from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords, wire_records
-from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.backfill import backfill, forecast
 from chatlio_kit.local_platform.lake import lake
 from chatlio_kit.tables import Tables
 
@@ -132,6 +132,9 @@ def test_slim_drops_messages_so_that_profile_accepts_long_transcripts(
         page = ck.stream(tables, connection, skip_guard=True, pace=5_000, quiet=True).reconcile(wait=30)
         assert "too large for Profile" not in page.people
         assert page.people["for Profile"] == connection.counters()["profile"]
+        sample = ck.write_sample(platform.settings.state / "sample", events=20)
+        assert "the dataset feeds Profile" in str(forecast(sample.path, platform, name="people"))
+        assert "the dataset feeds Profile" not in str(forecast(sample.path, platform, name="another"))
         assert connection.read_rows(quiet=True)["chat_messages"].isna().all()
 
 

@@ -62,7 +62,7 @@ def count_rows(ledger: Ledger, event_ids: Iterable[str]) -> int:
 
 def source_files(ledger: Ledger) -> list[str]:
     """Return the names of all files in the ledger."""
-    query = "SELECT DISTINCT source_file FROM event UNION SELECT name FROM file_read"
+    query = "SELECT source_file FROM event UNION SELECT name FROM file_read"
     return [name for (name,) in ledger.fetch_all(query)]
 
 
