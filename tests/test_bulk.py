@@ -446,7 +446,7 @@ def test_truncated_files_are_sent_again_from_the_captures(captures: Path, interr
 def test_a_failed_batch_without_files_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Path], None]
 ) -> None:
-    """Removed or truncated files cannot be sent again: their events go into a new batch."""
+    """Removed or truncated files cannot be sent again: their events are pending until a new batch."""
     make = bulk_run.xdm_table
 
     def without_times(*arguments: Any) -> pa.Table:
@@ -460,6 +460,7 @@ def test_a_failed_batch_without_files_is_reported_in_one_sentence(
     lose(platform.settings.state)
     with pytest.raises(PlatformError, match="300 errors"):
         load(captures, platform)
+    assert look(ck.open_connection(platform, quiet=True)).total.pending == EVENTS
     page = load(captures, platform)
     assert (page.exit_code, page.total.landed) == (0, EVENTS)
 

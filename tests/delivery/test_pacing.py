@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,13 @@ def test_refusals_of_one_moment_count_once() -> None:
     for _ in range(4):
         four.slow_down()
     assert one.share == four.share
+
+
+def test_a_request_waits_for_its_turn() -> None:
+    """A pace on the real clock lets time pass before a request that it cannot take at once."""
+    start = time.monotonic()
+    assert Pace(1000, 1000).wait_for(200)
+    assert time.monotonic() - start > 0.1
 
 
 def test_a_stop_ends_the_waiting() -> None:

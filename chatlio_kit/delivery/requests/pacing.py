@@ -107,8 +107,7 @@ class Pace:
 
     def pause(self, seconds: float) -> None:
         """Wait, unless sending was stopped."""
-        if seconds > 0:
-            self._stopped.wait(seconds)
+        self._stopped.wait(seconds)
 
     def stop(self) -> None:
         """End all waits immediately."""

@@ -229,8 +229,7 @@ def _escaped(texts: pa.Array) -> pa.Array:
     ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     used = np.frombuffer(text, dtype=np.uint8)[ends[0] : ends[-1]]
     escaped = [code for code in (_BACKSLASH, _QUOTE) if (used == code).any()]  # the backslash first
-    if (used < _FIRST_UNESCAPED).any():
-        escaped += np.unique(used[used < _FIRST_UNESCAPED]).tolist()
+    escaped += np.unique(used[used < _FIRST_UNESCAPED]).tolist()
     for code in escaped:
         escape = json.dumps(chr(code))[1:-1]
         texts = pc.replace_substring(texts, pattern=chr(code), replacement=escape)
