@@ -93,6 +93,7 @@ CASES: list[tuple[str, int, Any, type[PlatformError], str | None, str]] = [
         "429050",
         "Wait",
     ),
+    ("Catalog", 429, {"title": "Too many requests"}, RateLimited, None, "Wait a minute"),
     ("Flow Service", 403, FLOW_FORBIDDEN, PermissionMissing, "FLOW-2118-403", "Manage Sources"),
     (
         "Flow Service",

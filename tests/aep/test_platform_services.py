@@ -210,6 +210,7 @@ def test_a_dataflow_is_read_whole_and_hides_its_inlet(stand: Any, platform: Plat
     assert flow.inlet_url == Secret("https://dcs.example/collection/feedbeef")
     assert (flow.mapping_set_id, flow.mapping_version) == ("m1", 2)
     assert (flow.source_ids, flow.target_ids, flow.updated_at) == (("s1",), ("t1",), 2)
+    assert (flow.name, flow.description) == ("n", "d")
     assert "feedbeef" not in repr(flow)
 
 
@@ -311,7 +312,8 @@ def test_files_are_listed_in_two_steps_and_downloaded(stand: Any, platform: Plat
         "length": "4",
         "_links": {"self": {"href": "https://evil.example/x?path=a%2Fp.parquet"}},
     }
-    stand.will_answer({"data": [part, {"name": "_SUCCESS", "length": "0"}]})
+    markers = [("_SUCCESS", "0"), ("_committed_1", "9"), ("empty.parquet", "0")]
+    stand.will_answer({"data": [part, *({"name": name, "length": length} for name, length in markers)]})
     files = platform.data_access.files("b1")
     assert [(file.name, file.size) for file in files] == [("p.parquet", 4)]
     stand.will_answer(b"PAR1")
@@ -408,11 +410,17 @@ def test_the_type_of_a_sandbox_on_a_later_page_is_found(stand: Any, platform: Pl
     assert [asked.query["offset"] for asked in stand.asked] == [["0"], ["50"]]
 
 
-def test_a_list_without_sandboxes_is_unexpected(stand: Any, platform: Platform) -> None:
-    """An answer of another form does not mean that there are no sandboxes."""
+def test_an_answer_of_another_form_is_unexpected(stand: Any, platform: Platform) -> None:
+    """It means neither that there are no sandboxes or namespaces, nor that a deletion was ordered."""
     stand.will_answer({"sandboxes": None})
     with pytest.raises(PlatformError, match="contains no sandboxes"):
         platform.sandboxes.type_of("live")
+    stand.will_answer({"code": "Email"})
+    with pytest.raises(PlatformError, match="is not a list"):
+        platform.namespaces.all()
+    stand.will_answer({"status": "received"})
+    with pytest.raises(PlatformError, match="has no 'workorderId'"):
+        platform.work_orders.delete_identities("dataset-1", {"Email": ["ana@x.org"]}, "list 1")
 
 
 def test_a_schema_joins_its_union_and_namespaces_are_listed(stand: Any, platform: Platform) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,20 @@ def test_a_token_about_to_expire_is_not_used(stand: Any, platform: Platform) -> 
         stand.will_answer(STATS)
         platform.schemas.tenant_id()
     assert [asked.headers["Authorization"] for asked in stand.asked] == ["Bearer short", f"Bearer {TOKEN}2"]
+
+
+def test_a_token_is_renewed_before_it_expires(
+    stand: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token of 1,000 seconds is used for 900 of them, and its successor after 950."""
+    now = time.monotonic()
+    stand.token_answers.append((200, {"access_token": "short", "expires_in": 1000}, {}))
+    for seconds in (0, 800, 950):
+        monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: now + seconds)
+        stand.will_answer(STATS)
+        platform.schemas.tenant_id()
+    sent = [asked.headers["Authorization"] for asked in stand.asked]
+    assert sent == ["Bearer short", "Bearer short", f"Bearer {TOKEN}2"]
 
 
 def test_a_refused_token_is_renewed_once(stand: Any, platform: Platform) -> None:
@@ -219,6 +235,19 @@ def test_a_platform_that_does_not_listen(settings: Settings, naps: list[float]) 
     assert len(naps) == 4
 
 
+def test_a_missing_file_of_certificates_sends_nothing(
+    settings: Settings, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create that was not sent is reported without the advice to check for its result."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    secure = replace(settings, platform_url="https://127.0.0.1:1")
+    with Platform(secure, sleep=naps.append) as platform, pytest.raises(Unreachable) as caught:
+        platform.flows.create_flow({"name": "x"})
+    assert "there is no such file. Correct the variable, or unset it." in str(caught.value)
+    assert "check before" not in str(caught.value)
+    assert naps == []
+
+
 def test_redirects_are_not_followed(stand: Any, platform: Platform) -> None:
     """The credential's headers do not follow a redirect."""
     stand.will_answer(b"", 302, {"Location": f"{stand.url}/elsewhere"})
@@ -263,7 +292,7 @@ def test_nothing_secret_in_tracebacks_and_logs(
 
 def test_pauses_grow_and_vary() -> None:
     """Pauses have full jitter below a growing, bounded limit."""
-    assert all(0 <= pause_before(1) <= 1 for _ in range(100))
+    assert all(0 <= pause_before(1) < 1 for _ in range(100))
     assert all(0 <= pause_before(30) <= 20 for _ in range(100))
     assert len({pause_before(5) for _ in range(10)}) == 10
 

@@ -154,16 +154,23 @@ _VALUES = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(_VALUES, _VALUES, _VALUES, _VALUES), min_size=1, max_size=12))
+@given(st.lists(st.tuples(_VALUES, _VALUES, _VALUES, _VALUES, _VALUES), min_size=1, max_size=12))
 def test_every_identity_map_has_exactly_one_primary_and_one_id_a_namespace(
     rows: list[tuple[str | None, ...]],
 ) -> None:
     """For any values, the record is JSON, and its map follows the rules."""
     names = ("user_id", "visitor_id", "visitor_email", "contact_email")
-    events = frame(*(dict(zip(names, row, strict=True)) for row in rows))
+    events = frame(
+        *(
+            {**dict(zip(names, row, strict=True)), "visitor_traits": json.dumps({"crm": trait})}
+            for *row, trait in rows
+        )
+    )
     events["event_id"] = [f"{number:064x}" for number in range(len(events))]
     events = events.astype({"event_id": "str"})
-    identities = parse_identities(["user_id=U", "visitor_id=V", "visitor_email=Email", "contact_email=Email"])
+    identities = parse_identities(
+        ["user_id=U", "visitor_id=V", "traits.crm=C", "visitor_email=Email", "contact_email=Email"]
+    )
     columns = identity_columns(events, identities)
     plain = wire_records(events, empty("messages"))
     for row, (record, without) in enumerate(

@@ -45,9 +45,10 @@ def test_refusals_as_production_answers_show_them() -> None:
     """An element with status and a transaction id that ends in its index is a refusal of that record."""
     refused = {"xactionId": "1b0e5c1a-0000-4000-8000-000000000000-1", "status": 400, "message": "header"}
     accepted = {"xactionId": "1b0e5c1a-0000-4000-8000-000000000000-0"}
-    found = read_verdicts(_multi(accepted, refused), 2)
-    assert list(found.delivered) == [0]
-    assert list(found.refused) == [1]
+    for elements in [(accepted, refused), (refused, accepted)]:
+        found = read_verdicts(_multi(*elements), 2)
+        assert list(found.delivered) == [0]
+        assert list(found.refused) == [1]
 
 
 def test_a_short_answer_is_matched_by_its_transaction_ids() -> None:

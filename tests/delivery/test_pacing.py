@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.requests.pacing import RECOVERY, Pace, largest_request
+from chatlio_kit.delivery.requests.pacing import CUT, RECOVERY, Pace, largest_request
 
 
 class Clock:
@@ -92,6 +92,7 @@ def test_throttling_cuts_the_pace_which_then_recovers() -> None:
     assert pace.share < 1
     pace.wait_for(1)
     assert clock.now >= 3.0
+    assert pace.share == pytest.approx(CUT + clock.now * RECOVERY)
     clock.now += 1 / RECOVERY
     assert pace.share == 1.0
 

@@ -139,12 +139,37 @@ def test_records_without_an_answer_are_counted() -> None:
     assert total.unanswered == 39 + 38  # an answer holds one verdict each time
 
 
+def test_records_that_are_refused_for_now_are_not_unanswered() -> None:
+    """The platform did not accept them, so the lake cannot hold them twice."""
+    total = _send(
+        Inlet(
+            lambda asked, numbers: (
+                _reply(207, {"responses": [{"status": 503} for _ in numbers]}) if asked < 3 else None
+            )
+        ),
+        list(pack(RECORDS)),
+    )
+    assert len(_delivered(total)) == 40
+    assert (total.retries, total.unanswered) == (2, 0)
+
+
+def test_pauses_grow_with_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures and throttling answers count together, and at most eight."""
+    counts: list[int] = []
+    monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: counts.append(tries) or 0.0)
+    _send(Inlet(lambda asked, numbers: _reply(429 if asked % 2 else 500, {})), list(pack(RECORDS)))
+    assert counts[:10] == [1, 2, 3, 4, 5, 6, 7, 8, 8, 8]
+
+
 def test_a_sum_loses_nothing() -> None:
     """The numbers and lists of several outcomes are added, and the first reason to stop is kept."""
-    one = Outcome(pending=[1], requests=2, retries=3, unanswered=4, throttled=5)
-    other = Outcome(pending=[2], requests=20, retries=30, unanswered=40, throttled=50, stopped_by="first")
-    assert Outcome.sum([one, other, Outcome(stopped_by="second")]) == Outcome(
-        pending=[1, 2], requests=22, retries=33, unanswered=44, throttled=55, stopped_by="first"
+    singles = list(pack(RECORDS, most=20))
+    one = Outcome(pending=[1], singles=singles[:1], requests=2, retries=3, unanswered=4, throttled=5)
+    other = Outcome(
+        pending=[2], singles=singles[1:], requests=20, retries=30, unanswered=40, throttled=50, stopped_by="1"
+    )
+    assert Outcome.sum([one, other, Outcome(stopped_by="2")]) == Outcome(
+        pending=[1, 2], singles=singles, requests=22, retries=33, unanswered=44, throttled=55, stopped_by="1"
     )
 
 
@@ -269,6 +294,15 @@ def test_a_dead_platform_ends_sending(said: Reply | Exception) -> None:
     assert pace.is_stopped
     assert sorted(total.pending) == list(range(len(RECORDS)))
     assert "no verdict on any record for 0 seconds" in str(total.stopped_by)
+
+
+def test_a_platform_is_dead_after_five_attempts_at_least() -> None:
+    """A single failure does not end sending, whatever the patience."""
+    outcomes: list[Outcome] = []
+    with Sender(Pace(1e9, 1e9), outcomes.append, patience=0.0) as sender:
+        sender.send(Inlet(lambda asked, numbers: _silence()), pack(RECORDS))
+        sender.finish()
+    assert Outcome.sum(outcomes).requests == 5
 
 
 @pytest.mark.parametrize("verdicts", [40, 1], ids=["all", "one"])

@@ -127,4 +127,15 @@ def test_messages_find_their_transcript_in_any_order(tables: Tables) -> None:
     transcript = _by_kind(wire_records(built.events, mixed))["transcript"]
     texts = [message["text"] for message in transcript["chat_messages"]]
     assert texts == [*mine["text"].tolist()[1:], mine["text"].tolist()[0]]
+    after = _by_kind(wire_records(built.events, pd.concat([strange, mine], ignore_index=True)))["transcript"]
+    assert [message["text"] for message in after["chat_messages"]] == mine["text"].tolist()
+    transcripts = built.events[built.events["kind"] == "transcript"]
+    events = pd.concat([transcripts.assign(event_id="0" * 64), transcripts], ignore_index=True)
+    other = strange.assign(text="other")
+    first, second = wire_records(events, pd.concat([mine, other], ignore_index=True))
+    assert {message["text"] for message in orjson.loads(first.body)["chat_messages"]} == {"other"}
+    assert (
+        orjson.loads(second.body)["chat_messages"]
+        == orjson.loads(wire_records(transcripts, mine)[0].body)["chat_messages"]
+    )
     assert all(b"chat_messages" not in each.body for each in wire_records(built.events.iloc[:1], strange))
