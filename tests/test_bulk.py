@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,13 +156,9 @@ def test_a_run_is_reverted_and_replayed(captures: Path, platform: Platform) -> N
     assert (page.exit_code, page.total.landed, page.total.gone) == (0, EVENTS, 0)
 
 
-@pytest.mark.parametrize("bad", [6, 60])
-def test_refused_records_become_dead_letters(
-    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, bad: int
-) -> None:
-    """Up to 5 % are left out of a batch; with more, the batch fails, and is created again without them."""
-    make = bulk_run.xdm_table
-    left = [bad]
+def refuse_first(monkeypatch: pytest.MonkeyPatch, bad: int) -> None:
+    """Leave out the time, which is required, of the first rows of a run."""
+    make, left = bulk_run.xdm_table, [bad]
 
     def without_times(*arguments: Any) -> pa.Table:
         table = make(*arguments)
@@ -171,6 +168,14 @@ def test_refused_records_become_dead_letters(
         return table.set_column(1, time_field, times)
 
     monkeypatch.setattr(bulk_run, "xdm_table", without_times)
+
+
+@pytest.mark.parametrize("bad", [15, 16])
+def test_refused_records_become_dead_letters(
+    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    """Up to 5 % are left out of a batch; with more, the batch fails, and is created again without them."""
+    refuse_first(monkeypatch, bad)
     page = load(captures, platform, name=connect(platform, "people").name)
     assert sum(page.people.values()) == EVENTS - bad
     assert page.dead_by_reason == {"1555": bad}
@@ -183,8 +188,29 @@ def test_refused_records_become_dead_letters(
     assert list((platform.settings.state / files.FOLDER).iterdir()) == []
 
 
-def test_a_batch_that_is_refused_entirely_is_reported_in_one_sentence(
+def test_refused_records_without_diagnostics_become_dead_letters(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the batch only counts them, they are those that it has no rows of."""
+    send_once = wire.send_once
+
+    def keep_back(session: Any, method: str, url: str, **parts: Any) -> Any:
+        if url.endswith(("/meta", "/failed")):
+            return wire.Reply(404, b"{}", {})
+        reply = send_once(session, method, url, **parts)
+        if "/catalog/batches/" not in url or not isinstance(reply, wire.Reply):
+            return reply
+        batches = {name: {**batch, "errors": []} for name, batch in reply.json().items()}
+        return replace(reply, content=orjson.dumps(batches))
+
+    monkeypatch.setattr(wire, "send_once", keep_back)
+    refuse_first(monkeypatch, 6)
+    page = load(captures, platform)
+    assert (page.run.landed, page.run.dead_lettered, page.retries) == (EVENTS - 6, 6, 0)
+
+
+def test_a_batch_that_is_refused_entirely_is_reported_in_one_sentence(
+    captures: Path, half: list[Path], platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guardrail's own words are shown; its events stay pending, and go out once that is put right."""
     with monkeypatch.context() as patched:
@@ -193,6 +219,8 @@ def test_a_batch_that_is_refused_entirely_is_reported_in_one_sentence(
     assert page.stopped_by is not None
     assert "Batch ingestion guardrails hit: 1 files (over the 0 threshold)" in page.stopped_by
     assert (page.exit_code, page.run.pending, page.run.delivered) == (1, EVENTS, 0)
+    page = load(half, platform)
+    assert page.total.pending == EVENTS - page.run.landed > 0
     page = load(captures, platform)
     assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
 
@@ -256,6 +284,7 @@ def test_revert_aborts_an_interrupted_batch(captures: Path, interrupted: Platfor
     result = ck.revert(connection, 1, quiet=True)
     assert ([batch.status for batch in result.batches], result.exit_code) == (["aborted"], 0)
     assert "not sent again" not in str(result)
+    assert list((interrupted.settings.state / files.FOLDER).iterdir()) == []
     page = load(captures, interrupted)
     assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
 
@@ -323,6 +352,47 @@ def test_a_first_batch_of_100_rows_is_read_back_before_the_rest_is_loaded(
         assert (page.exit_code, page.requests, page.total.landed) == (0, 2, EVENTS)
         rows = [batch.metrics["outputRecordCount"] for batch in _batches(platform, "people")]
         assert sorted(rows) == [100, 100, 100]
+
+
+@pytest.mark.parametrize(
+    ("lost", "bad", "words"),
+    [
+        (
+            lambda _, records, __: len(records),
+            0,
+            r"^the first batch, .* but \d\d of its rows were read back without",
+        ),
+        (lambda *_: 0, EVENTS, "but its rows were not read back"),
+    ],
+    ids=["without identities", "refused"],
+)
+def test_a_first_batch_of_fewer_rows_is_read_back_too(
+    captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: Any, bad: int, words: str
+) -> None:
+    """The run reports what is wrong with it, and does not wait for rows that were refused."""
+    monkeypatch.setattr(bulk_run, "count_lost_identities", lost)
+    refuse_first(monkeypatch, bad)
+    with opened(tmp_path / "state", is_local=False) as platform:
+        connect(platform, "people")
+        page = load(captures / "feedback", platform, name="people")
+    assert page.stopped_by is not None
+    assert re.search(words, page.stopped_by)
+
+
+def test_batches_of_a_run_add_up_and_are_uploaded_at_the_pace_of_the_guardrail(
+    captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that was created twice and one that was created once are three requests, and one a retry."""
+    refuse_first(monkeypatch, 10)
+    monkeypatch.setattr(loader, "BYTES_PER_SECOND", 1)
+    pauses: list[float] = []
+    with opened(tmp_path / "state", is_local=False) as platform:
+        platform.sleep = pauses.append
+        connect(platform, "people")
+        page = load(captures, platform, name="people")
+    assert (page.requests, page.retries, page.run.landed) == (3, 1, EVENTS - 10)
+    assert any("Loaded in 2 batches" in note for note in page.notes)
+    assert max(pauses) > 10_000  # a byte a second
 
 
 def _batches(platform: Platform, name: str) -> list[Any]:
@@ -393,7 +463,9 @@ def test_an_interrupted_batch_that_was_reverted_elsewhere_is_sent_again(
         time.sleep(0.02)
     page = load(captures, platform)
     assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
-    assert any("batch 1 of run 1 is inactive on the platform" in note for note in page.notes)
+    note = "batch 1 of run 1 is inactive on the platform"
+    assert any(note in said for said in page.notes)
+    assert not any(note in said for said in load(captures, platform).notes)
 
 
 def look(connection: Any) -> Reconciliation:
