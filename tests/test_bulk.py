@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.aep.batch_ingestion import BatchIngestion
+from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.cli import main
 from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile
 from chatlio_kit.delivery import run as sending_run
@@ -173,8 +175,14 @@ def refuse_first(monkeypatch: pytest.MonkeyPatch, bad: int) -> None:
 def test_refused_records_become_dead_letters(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Up to 5 % are left out of a batch; with more, the batch fails, and is created again without them."""
+    """Up to 5 % are left out of a batch; with more, the batch fails, and is created again without them.
+
+    Diagnostics that name no event or no error are passed over.
+    """
     refuse_first(monkeypatch, bad)
+    useless = [{"_errors": [{"code": "1"}]}, {"_id": "0" * 64, "_errors": []}]
+    failed_rows = DataAccess.failed_rows
+    monkeypatch.setattr(DataAccess, "failed_rows", lambda *given: chain(useless, failed_rows(*given)))
     page = load(captures, platform, name=connect(platform, "people").name)
     assert sum(page.people.values()) == EVENTS - bad
     assert page.dead_by_reason == {"1555": bad}
