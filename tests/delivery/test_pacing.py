@@ -88,13 +88,28 @@ def test_throttling_cuts_the_pace_which_then_recovers() -> None:
     """After throttling, the pace is cut and nothing is sent for the requested time; then it rises again."""
     clock = Clock()
     pace = PacedByHand(1000, 1000, clock)
+    clock.now = 100.0
     pace.slow_down(hold=3.0)
-    assert pace.share < 1
+    assert pace.share == CUT
     pace.wait_for(1)
-    assert clock.now >= 3.0
-    assert pace.share == pytest.approx(CUT + clock.now * RECOVERY)
+    assert clock.now >= 103.0
+    assert pace.share == pytest.approx(CUT + (clock.now - 100) * RECOVERY)
     clock.now += 1 / RECOVERY
     assert pace.share == 1.0
+
+
+def test_a_cut_pace_sends_less() -> None:
+    """In the second after throttling, messages go out at the cut pace."""
+    clock = Clock()
+    pace = PacedByHand(1000, 1000, clock)
+    pace.slow_down()
+    sent = _sent(pace, [10] * 100, [0.0] * 100)
+    assert 1000 * CUT <= sum(size for moment, size in sent if moment <= 1) <= 1000 * (CUT + RECOVERY)
+
+
+def test_a_request_holds_one_message_at_least() -> None:
+    """A slow pace sends single records."""
+    assert largest_request(1) == 1
 
 
 def test_refusals_of_one_moment_count_once() -> None:
