@@ -306,7 +306,7 @@ def test_runs_count_what_failed_under_success(stand: Any, platform: Platform) ->
 
 def test_files_are_listed_in_two_steps_and_downloaded(stand: Any, platform: Platform) -> None:
     """A batch names its files, a file names its parts, and a part is downloaded from our host alone."""
-    stand.will_answer({"data": [{"dataSetFileId": "file-1"}], "_page": {"count": 1}})
+    stand.will_answer({"data": [{"dataSetFileId": "file-1"}, {"dataSetFileId": "file-2"}]})
     part = {
         "name": "p.parquet",
         "length": "4",
@@ -314,11 +314,12 @@ def test_files_are_listed_in_two_steps_and_downloaded(stand: Any, platform: Plat
     }
     markers = [("_SUCCESS", "0"), ("_committed_1", "9"), ("empty.parquet", "0")]
     stand.will_answer({"data": [part, *({"name": name, "length": length} for name, length in markers)]})
+    stand.will_answer({"data": [{"name": "q.parquet", "length": "5"}]})
     files = platform.data_access.files("b1")
-    assert [(file.name, file.size) for file in files] == [("p.parquet", 4)]
+    assert [(file.name, file.size) for file in files] == [("p.parquet", 4), ("q.parquet", 5)]
     stand.will_answer(b"PAR1")
     assert platform.data_access.download(files[0]) == b"PAR1"
-    asked = stand.asked[2]
+    asked = stand.asked[3]
     assert asked.path == "/data/foundation/export/files/file-1"
     assert asked.query == {"path": ["a/p.parquet"]}
 

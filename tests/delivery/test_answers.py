@@ -80,7 +80,11 @@ def test_temporary_refusals_are_retried(status: int | str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b'{"responses": 5}', b'{"responses": [1, 2]}']
+    "body",
+    [
+        *(b"", b"<html>", b"[]", b"null", b'{"responses": 5}', b'{"responses": [1, 2]}'),
+        b'{"responses": [{"xactionId": ""}, {"xactionId": 7}]}',
+    ],
 )
 def test_an_invalid_answer_acknowledges_nothing(body: bytes) -> None:
     """A 207 delivers only records that its body acknowledges."""
@@ -107,7 +111,7 @@ def test_records_go_one_by_one_only_if_all_lack_the_header() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "step"),
     [
-        *((status, b"", NextAction.RETRY) for status in (0, 204, 408, 429, 500, 503)),
+        *((status, b"", NextAction.RETRY) for status in (0, 204, 408, 425, 429, 500, 503)),
         *((status, b"{}", NextAction.SPLIT) for status in (400, 413, 415)),
         *((status, b"", NextAction.STOP) for status in (401, 403)),
         *((status, b"{}", NextAction.READ) for status in (200, 207)),

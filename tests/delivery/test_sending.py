@@ -111,6 +111,19 @@ def test_a_temporary_failure_is_retried(status: int) -> None:
     assert total.retries > 0
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_throttling_cuts_the_pace_of_all(status: int) -> None:
+    """The workers share one pace, and the outcome counts the answer."""
+    inlet = Inlet(lambda asked, numbers: _reply(status, {}) if asked == 1 else None)
+    outcomes: list[Outcome] = []
+    pace = Pace(1e9, 1e9)
+    with Sender(pace, outcomes.append) as sender:
+        sender.send(inlet, pack(RECORDS))
+        sender.finish()
+    assert pace.share < 1
+    assert Outcome.sum(outcomes).throttled == 1
+
+
 def test_a_lost_answer_is_requested_again() -> None:
     """A connection that breaks after acceptance duplicates records with the same ids, and loses none."""
 
