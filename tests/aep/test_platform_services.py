@@ -390,9 +390,11 @@ def test_an_unknown_batch_is_not_found(stand: Any, platform: Platform) -> None:
 def test_failed_rows_are_unpacked(stand: Any, platform: Platform) -> None:
     """Rows of failed streaming batches hold JSON in strings, which is parsed."""
     stand.will_answer({"data": [{"name": "part.json", "length": "9"}]})
-    stand.will_answer(b'{"body": "{\\"a\\": 1}", "_errors": "[]", "note": "{not json"}\n')
+    stand.will_answer(
+        b'{"body": "{\\"a\\": 1}", "_errors": "[]", "note": "{not json"}\n\n{"_errors": "[]"}\n'
+    )
     rows = list(platform.data_access.failed_rows("b1"))
-    assert rows == [{"body": {"a": 1}, "_errors": [], "note": "{not json"}]
+    assert rows == [{"body": {"a": 1}, "_errors": [], "note": "{not json"}, {"_errors": []}]
 
 
 def test_a_broken_error_file_is_reported(stand: Any, platform: Platform) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -282,6 +283,26 @@ def test_an_outcome_that_cannot_be_recorded_ends_sending() -> None:
     with Sender(Pace(1e9, 1e9), settle) as sender, pytest.raises(LedgerError, match="full"):
         sender.send(inlet, packets)
     assert sum(inlet.accepted.values()) < 20 * 40
+
+
+def test_an_interruption_ends_sending() -> None:
+    """An error in the caller stops the workers."""
+    pace = Pace(1e9, 1e9)
+    with pytest.raises(KeyboardInterrupt), Sender(pace, lambda outcome: None):
+        raise KeyboardInterrupt
+    assert pace.is_stopped
+
+
+def test_the_end_waits_for_answers_under_way() -> None:
+    """What was posted is recorded, though nothing asked for it to be finished."""
+
+    def answer(asked: int, numbers: list[int]) -> None:
+        time.sleep(0.2)
+
+    outcomes: list[Outcome] = []
+    with Sender(Pace(1e9, 1e9), outcomes.append) as sender:
+        sender.send(Inlet(answer), pack(RECORDS))
+    assert len(_delivered(Outcome.sum(outcomes))) == 40
 
 
 def test_outcomes_are_settled_immediately() -> None:
