@@ -34,6 +34,8 @@ from chatlio_kit.delivery.readback import (
     UnreadableBatch,
     error_code,
     event_id_of,
+    is_without_rows,
+    was_ingested,
 )
 from chatlio_kit.errors import NotFound, PlatformError, Unavailable, Unreachable
 
@@ -101,7 +103,7 @@ class Loader:
             lot = self._lots.set_batch(lot, batch.id)
             batch = self._wait_for_verdict(batch.id)
             refused = self._refused(batch, folder)
-            if batch.status in LANDED:
+            if was_ingested(batch):
                 lot = self._lots.settle(lot, refused)
                 remove_files(folder)
                 return lot
@@ -129,9 +131,7 @@ class Loader:
             except NotFound:
                 return None
         batches = self._platform.catalog.batches(self._connection.dataset_id, external_id=lot.external_id)
-        return min(
-            batches, key=lambda batch: (batch.status in WITHOUT_ROWS, batch.status == _OPEN), default=None
-        )
+        return min(batches, key=lambda batch: (is_without_rows(batch), batch.status == _OPEN), default=None)
 
     def change(self, act: Callable[[str], None], batch: Batch) -> None:
         """Change a batch's status; after a lost answer, it may have changed already.
@@ -191,7 +191,7 @@ class Loader:
         If these list fewer than the batch counts, records missing from its rows are refused too.
         """
         count = to_int(batch.metrics.get("failedRecordCount"))
-        if batch.status in WITHOUT_ROWS or (batch.status in LANDED and not count and not batch.errors):
+        if is_without_rows(batch) or (was_ingested(batch) and not count and not batch.errors):
             return []
         reasons: dict[str, tuple[str, str]] = {}
         access = self._platform.data_access
@@ -203,7 +203,7 @@ class Loader:
                     errors = row["_errors"]
                     answer = masked(orjson.dumps(errors).decode())
                     reasons.setdefault(event_id, (error_code(errors, batch), answer))
-        if batch.status in LANDED and len(reasons) < count:
+        if was_ingested(batch) and len(reasons) < count:
             missing = self._missing(batch, folder) - set(reasons)
             if len(missing) + len(reasons) == count:
                 answer = masked(orjson.dumps(batch.errors).decode())
@@ -266,7 +266,7 @@ def finish_lots(
     loader, notes = Loader(connection, ledger, lots, patience=patience), []
     for lot in lots.unfinished():
         batch = loader.find(lot)
-        if batch is not None and batch.status in WITHOUT_ROWS:
+        if batch is not None and is_without_rows(batch):
             lots.set_state(lot, LotState.FAILED)
             remove_files(lots.folder_of(lot))
             notes.append(
