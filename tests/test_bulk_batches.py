@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
+from chatlio_kit.aep.batch_ingestion import BatchIngestion
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile
+from chatlio_kit.delivery import run as sending_run
 from chatlio_kit.delivery.bulk import loader
+from chatlio_kit.delivery.bulk.files import FOLDER
 from chatlio_kit.delivery.readback import DatasetReader
+from chatlio_kit.delivery.reconcile import reconcile_deleted
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
@@ -51,7 +56,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def opened(state: Path, **options: Any) -> Iterator[Platform]:
     """Open the local platform of a state folder."""
     with (
-        running(state / "local", enabling_delay=0.02, processing_delay=0.01, **options) as server,
+        running(state / "local", **{"enabling_delay": 0.02, "processing_delay": 0.01, **options}) as server,
         Platform(settings_of(server, state)) as platform,
     ):
         yield platform
@@ -151,7 +156,7 @@ def test_a_batch_that_was_merged_before_its_verdict_is_not_loaded_again(
 
 
 def test_a_run_whose_batch_was_merged_is_not_called_reverted(both_merged: Path) -> None:
-    """Its rows are there, and the page names the batch that holds them; once that is reverted, they are gone."""
+    """Its rows are there, and the page names their batch; once that is reverted, they are gone."""
     with opened(both_merged) as platform:
         connection = ck.open_connection(platform, quiet=True)
         for _ in range(2):
@@ -199,11 +204,11 @@ def test_a_reverted_successor_is_read_once(
         connection = ck.open_connection(platform, quiet=True)
         ck.replay(connection, gone=True, quiet=True)
         assert load(captures, platform).total.landed == EVENTS
-        read: list[str] = []
-        monkeypatch.setattr(DataAccess, "files", lambda _, batch_id: read.append(batch_id) or [])
+        list_files = Mock(return_value=[])
+        monkeypatch.setattr(DataAccess, "files", list_files)
         with Ledger(both_merged) as ledger:
             DatasetReader(connection, DestinationLedger(ledger, connection.destination)).read_new()
-    assert read == []
+    assert not list_files.called
 
 
 @pytest.mark.parametrize("is_reverted", [True, False], ids=["reverted", "loaded"])
@@ -231,3 +236,94 @@ def test_an_interrupted_run_whose_batch_was_reverted_elsewhere_is_reverted(
         found = ck.revert(ck.open_connection(platform, quiet=True), 1, quiet=True)
         assert (found.exit_code, [batch.status for batch in found.batches]) == (0, ["inactive"])
         assert load(captures, platform).total.landed == EVENTS
+
+
+def load_until(
+    owner: object, step: str, captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Load captures in batches, and interrupt the run before a step."""
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            load(captures, platform)
+
+
+def test_rows_that_were_removed_before_a_read_are_gone(
+    captures: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program removed a visitor's rows: their batch is read, and they are not in it."""
+    with opened(state) as platform:
+        identities = ["visitor_id=ChatlioVisitor"]
+        ck.plan_connection(platform, "chatlio", identities=identities, quiet=True).apply(quiet=True)
+        load_until(sending_run, "reconcile", captures, platform, monkeypatch)
+        connection = ck.open_connection(platform, quiet=True)
+        visitor = connection.read_rows(quiet=True)["visitor_id"].dropna().iloc[0]
+        platform.work_orders.delete_identities(connection.dataset_id, {"ChatlioVisitor": [visitor]}, "x")
+        while (rows := len(connection.read_rows(quiet=True))) == EVENTS:
+            time.sleep(0.02)
+        found = look(platform)
+        assert (found.total.landed, found.under_way) == (rows, 0)
+        assert found.gone_by_reason == {"unknown": EVENTS - rows}
+        ck.replay(connection, gone=True, quiet=True)
+        assert load(captures, platform).total.landed == EVENTS
+
+
+def test_trace_claims_no_read_that_did_not_happen(
+    captures: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event was loaded and its batch reverted before a read; of a landed one, the read is named."""
+    with opened(state) as platform:
+        load_until(sending_run, "reconcile", captures, platform, monkeypatch)
+        event_id = ck.open_connection(platform, quiet=True).read_rows(quiet=True)["event_id"][0]
+        (batch_id,) = batches_of(platform)
+        assert f"{batch_id}, loaded" in str(ck.trace(event_id, state=state))
+        revert_elsewhere(platform, batch_id)
+        look(platform)
+        shown = str(ck.trace(event_id, state=state))
+        assert "gone, batch_reverted: the read of " in shown
+        ck.replay(ck.open_connection(platform, quiet=True), gone=True, quiet=True)
+        load(captures, platform)
+        revert_elsewhere(platform, batches_of(platform)[0])
+        look(platform)
+    assert "gone, batch_reverted: a read found it before, and the read of " in str(
+        ck.trace(event_id, state=state)
+    )
+
+
+def test_events_under_way_to_a_deleted_dataset_are_gone(captures: Path, state: Path) -> None:
+    """They cannot land any more, and nothing waits for them."""
+    with opened(state, processing_delay=60.0) as platform:
+        assert backfill(captures, platform, wait=0, quiet=True).total.under_way == EVENTS
+        dataset_id = ck.open_connection(platform, quiet=True).dataset_id
+        ck.disconnect(platform, quiet=True)
+        platform.catalog.delete_dataset(dataset_id)
+        with Ledger(state) as ledger:
+            found = reconcile_deleted(platform, ledger, "chatlio")
+    assert found is not None
+    assert (found.gone_by_reason, found.under_way) == ({"dataset_deleted": EVENTS}, 0)
+
+
+def test_a_deleted_dataset_blocks_neither_loading_nor_forget(
+    captures: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of an interrupted batch are given up, and the same captures go into the next dataset."""
+    with opened(state) as platform:
+        load_until(BatchIngestion, "complete", captures, platform, monkeypatch)
+        dataset_id = ck.open_connection(platform, quiet=True).dataset_id
+        ck.disconnect(platform, quiet=True)
+        platform.catalog.delete_dataset(dataset_id)
+        page = load(captures, platform)
+    assert (page.exit_code, page.total.landed) == (0, EVENTS)
+    assert list((state / FOLDER).iterdir()) == []
+    assert not ck.forget(captures, email="nobody@example.org", state=state).found
+
+
+def test_a_new_ledger_loads_what_an_earlier_one_reverted(captures: Path, state: Path) -> None:
+    """The batch of the same run, part and content is inactive, and its external id is taken."""
+    with opened(state) as platform:
+        load(captures, platform)
+        ck.revert(ck.open_connection(platform, quiet=True), 1, quiet=True)
+        for path in state.glob("ledger.db*"):
+            path.unlink()
+        page = load(captures, platform)
+    assert (page.exit_code, page.total.landed) == (0, EVENTS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import pyarrow as pa
@@ -93,6 +94,10 @@ class Loader:
         while True:
             folder = self._lots.folder_of(lot)
             batch = self.find(lot)
+            if batch is not None and lot.batch_id is None and is_without_rows(batch):
+                # another ledger created it, and external ids are never given twice
+                lot = self._lots.set_external_id(lot, f"{lot.external_id}/{uuid4().hex[:8]}")
+                batch = None
             if batch is None or batch.status == _OPEN:
                 if not paths_in(folder):
                     return self._give_up(lot, batch)
@@ -283,8 +288,9 @@ def finish_lots(
 
 
 def external_id(connection: Connection, run: int, number: int, folder: Path) -> str:
-    """Return the external id of a batch: it names destination, run, part and content."""
-    return f"chatlio-kit/{connection.destination}/run-{run}/part-{number}/{digest_of(folder)[:16]}"
+    """Return the external id of a batch: it names destination, dataset, run, part and content."""
+    where = f"{connection.destination}/{connection.dataset_id}"
+    return f"chatlio-kit/{where}/run-{run}/part-{number}/{digest_of(folder)[:16]}"
 
 
 def _bodies(folder: Path, event_ids: set[str]) -> Iterator[tuple[str, bytes]]:
