@@ -64,6 +64,16 @@ def test_another_key_is_reported(captures: Path, local: Platform, monkeypatch: p
     assert not any(key.encode() in kept for key in KEYS)
 
 
+def test_frames_bring_no_key(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables do not hold the key of their hashes, so nothing is claimed about it."""
+    monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEYS[0])
+    _sent(captures, local, redact="hash:keyed")
+    tables = ck.read_export(captures, kind="feedback", redact="hash:keyed").to_tables(quiet=True)
+    run = ck.stream(tables, ck.open_connection(local), skip_guard=True, quiet=True)
+    assert run.counts.duplicates == 3
+    assert _notes(run.page) == []
+
+
 def test_an_older_ledger_has_no_record_of_its_redaction(captures: Path, local: Platform) -> None:
     """Events sent by an earlier version are counted, without a claim about their redaction."""
     _sent(captures, local)
