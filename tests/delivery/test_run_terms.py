@@ -13,6 +13,7 @@ import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger, Page
+from chatlio_kit.delivery.ledger.erasure import erase_events
 from chatlio_kit.jobs.backfill import backfill
 
 Payload = dict[str, Any]
@@ -51,6 +52,15 @@ def test_unredacted_events_of_earlier_runs_are_reported(captures: Path, local: P
     )
     (report,) = (local.settings.state / "reports").glob("*-0003")
     assert "were sent unredacted" in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_forgotten_events_are_not_reported(captures: Path, local: Platform) -> None:
+    """Nothing of a forgotten event is left to be redacted."""
+    _sent(captures, local)
+    with Ledger(local.settings.state) as ledger:
+        erase_events(ledger, ledger.as_frame()["event_id"][:1])
+    (note,) = _notes(_sent(captures, local, redact="mask"))
+    assert note.startswith("2 events of run 1 were sent unredacted")
 
 
 def test_another_key_is_reported(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
