@@ -15,6 +15,8 @@ from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger, Page
 from chatlio_kit.delivery.ledger.erasure import erase_events
 from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
+from chatlio_kit.local_platform import running
 
 Payload = dict[str, Any]
 KEYS = ("a key that nobody guesses", "another key that nobody guesses")
@@ -47,11 +49,29 @@ def test_unredacted_events_of_earlier_runs_are_reported(captures: Path, local: P
     page = _sent(captures, local, redact="mask")
     assert page.counts.duplicates == 3
     (note,) = _notes(page)
+    assert "dead letter" not in note
     assert note.startswith(
         "3 events of runs 1 to 2 were sent unredacted; this run's, redacted (pseudonym=mask,"
     )
     (report,) = (local.settings.state / "reports").glob("*-0003")
     assert "were sent unredacted" in (report / "report.html").read_text(encoding="utf-8")
+    assert _notes(_sent(captures, local)) == []
+    (note,) = _notes(_sent(captures, local, redact="mask"))
+    assert note.startswith("3 events of runs 1, 2, 4 were sent unredacted")
+
+
+def test_dead_letters_are_reported_too(captures: Path, tmp_path: Path) -> None:
+    """A replay sends them as they were refused."""
+    refusal = {"fault": "partial", "status": 400, "share": 1.0, "dialect": "status", "rate": 1.0}
+    faults, state = {"faults": [refusal]}, tmp_path / "state"
+    with (
+        running(state / "local", enabling_delay=0.02, processing_delay=0.02, faults=faults) as server,
+        Platform(settings_of(server, state)) as platform,
+    ):
+        assert _sent(captures, platform).run.dead_lettered == 3
+        (note,) = _notes(_sent(captures, platform, redact="mask"))
+    assert note.startswith("3 events of run 1 were sent unredacted")
+    assert note.endswith(" 3 dead letters stay unchanged too, also in a replay.")
 
 
 def test_forgotten_events_are_not_reported(captures: Path, local: Platform) -> None:
