@@ -8,8 +8,8 @@ An event that the edge acknowledged is in the dataset, in a failed batch, or in 
   a dead letter, and after ``replay`` it can be sent again;
 - *overdue* if the hour is over without such a report.
 
-An event that landed once and is no longer there is *gone*, with the reason if known. It may have been removed
-on purpose, so only ``replay --gone`` requeues it.
+An event that landed once, or was loaded in a batch, and is no longer there is *gone*, with the reason if
+known. It may have been removed on purpose, so only ``replay --gone`` requeues it.
 
 Sources: Streaming ingestion overview (latency); Monitor streaming dataflows (hourly runs); Catalog (batches).
 """

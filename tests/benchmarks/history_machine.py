@@ -30,6 +30,8 @@ HAS_BULK = find_spec("chatlio_kit.delivery.bulk") is not None
 """True if the bulk route exists; two rules depend on it."""
 ROUNDS = 6
 """Maximum number of times that the client may follow its own advice until all is well."""
+MOST_COMMITS = 17
+"""Commits of a call that sends or loads and reads back, so that a kill can hit every one."""
 FAULTS: dict[str, dict[str, Any]] = {
     "the connection breaks before": {"fault": "reset_before", "count": 1},
     "the answer is lost": {"fault": "reset_after", "count": 2},
@@ -43,7 +45,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "some are busy": {"fault": "partial", "status": 503, "share": 0.5, "count": 2},
     "some are dropped": {"fault": "dropped", "share": 0.5, "count": 2},
 }
-deaths = st.none() | st.tuples(st.sampled_from(INSTANTS), st.integers(0, 6))
+deaths = st.none() | st.tuples(st.sampled_from(INSTANTS), st.integers(0, 6) | st.integers(7, MOST_COMMITS))
 masks = st.sampled_from([2**EVENTS - 1, 2**3 - 1]) | st.integers(1, 2**EVENTS - 1)
 TALLY: Counter[str] = Counter()
 """The totals of all histories in this process."""

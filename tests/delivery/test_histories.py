@@ -100,6 +100,14 @@ def _loaded_and_reverted_before_its_verdict(machine: Histories) -> None:
     machine.replay_gone()
 
 
+def _loaded_and_reverted_before_it_was_read(machine: Histories) -> None:
+    """The events were under way for ever: delivered, and in no batch that a read had found."""
+    machine.begin(EVERYTHING)
+    machine.load(("client: after a commit", 10))
+    machine.revert(0)
+    machine.reconcile()
+
+
 def _forgotten_while_files_wait(machine: Histories) -> None:
     """Forgetting is refused until the interrupted load is finished, and done afterwards."""
     machine.begin(EVERYTHING)
@@ -119,6 +127,7 @@ def _forgotten_while_files_wait(machine: Histories) -> None:
         _dropped_then_replayed,
         _refused_reverted_and_unreadable,
         _loaded_and_reverted_before_its_verdict,
+        _loaded_and_reverted_before_it_was_read,
         _forgotten_while_files_wait,
     ],
 )

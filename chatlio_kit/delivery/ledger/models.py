@@ -110,7 +110,7 @@ class ProcessedFile:
 
 
 class Gone(StrEnum):
-    """Reasons why an event that was read back before is no longer in the dataset.
+    """Reasons why an event that was read back or loaded before is no longer in the dataset.
 
     For a batch that ended in another way, it is the batch's status: ``batch_deleted``, ``batch_archived`` and
     so on.
