@@ -142,3 +142,24 @@ def test_a_duration_is_in_words(seconds: float, words: str) -> None:
 def test_a_size_is_in_words(count: float, words: str) -> None:
     """To two digits, in the largest unit of which it holds one."""
     assert in_bytes(count) == words
+
+
+@pytest.mark.parametrize(
+    ("guard_seconds", "canaries", "sentences"),
+    [
+        (0, 0, []),
+        (20, 0, ["A stream also waits about 1 minute until new dataflows accept data."]),
+        (
+            3_600,
+            2,
+            [
+                "A stream also waits about 60 minutes until new dataflows accept data and until the first "
+                "records of 2 dataflows are read back, up to an hour each."
+            ],
+        ),
+    ],
+)
+def test_waits_are_in_words(guard_seconds: float, canaries: int, sentences: list[str]) -> None:
+    """What a stream waits for besides sending, if anything."""
+    forecast = Forecast("a dataset", guard_seconds=guard_seconds, canaries=canaries)
+    assert forecast.waits() == sentences

@@ -25,7 +25,7 @@ from chatlio_kit.delivery import (
     reconcile,
     replay,
 )
-from chatlio_kit.delivery.ledger.models import FateCounts
+from chatlio_kit.delivery.ledger.models import EventRef, FateCounts
 from chatlio_kit.delivery.reconcile import LOST, RunCounters
 from chatlio_kit.errors import PermissionMissing
 from chatlio_kit.jobs.backfill import backfill
@@ -99,6 +99,7 @@ def test_a_dropped_record_is_under_way_for_an_hour_then_lost_then_resent(state: 
         early = _look(platform)
         assert (early.exit_code, early.under_way, early.overdue, early.dead_by_reason) == (4, missing, 0, {})
         assert "may still land" in str(early)
+        assert early.as_dict()["lost"] == 0
 
         _age_ledger(state, hours=2)
         silent = _look(platform)
@@ -109,7 +110,7 @@ def test_a_dropped_record_is_under_way_for_an_hour_then_lost_then_resent(state: 
         _age_runs(state, hours=3)
         late = _look(platform)
     assert (late.exit_code, late.under_way, late.dead_by_reason) == (3, 0, {LOST: missing})
-    assert len(late.as_dict()["dead"]) == missing
+    assert late.as_dict()["lost"] == len(late.as_dict()["dead"]) == missing
     assert all(each.event_id in str(late) for each in late.dead[:20])
     assert "replay" in str(late)
 
@@ -235,6 +236,15 @@ def test_an_account_is_finished_up_to_its_first_open_run() -> None:
     assert still_open.until == datetime.fromtimestamp(3600, UTC)
     assert RunCounters.of([]).until is None
     assert RunCounters.of([_run(0, 0, "queued")]).until is None
+
+
+def test_a_page_lists_twenty_events_of_a_sort() -> None:
+    """It says how many more there are, if any."""
+    refs = [EventRef(f"id-{number}", "feedback", "x.ndjson", number) for number in range(23)]
+    found = Reconciliation("d", total=FateCounts(delivered=23), missing=refs)
+    assert "not landed yet: feedback id-19 (x.ndjson record 19)\n... and 3 more; --json" in str(found)
+    found = Reconciliation("d", total=FateCounts(delivered=20), missing=refs[:20])
+    assert "more; --json" not in str(found)
 
 
 def test_a_page_counts_only_the_dataflows_that_its_run_opened() -> None:
