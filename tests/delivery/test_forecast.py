@@ -13,6 +13,7 @@ import pytest
 
 from chatlio_kit.delivery import Forecast
 from chatlio_kit.delivery.forecast import Share, in_bytes, in_time
+from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Tables, read_export
 
@@ -38,12 +39,13 @@ def test_parts_add_up(
         reported["messages"][0]["text"] = "x" * size
         lines.append(envelope(reported, "transcript"))
     tables = read_export(ndjson(tmp_path / "x.ndjson", lines)).to_tables(quiet=True)
+    total = sum(len(record.body) for record in wire_records(tables.events, tables.messages))
     forecast = Forecast("a dataset")
     for count in (1, 2):
         forecast.add(tables.events, tables.messages)
         share = forecast.kinds["transcript"]
         assert (share.records, share.heavy, share.too_large) == (3 * count, 2 * count, count)
-        assert (share.requests, share.bytes // 1_100_000) == (count, count)
+        assert (share.requests, share.bytes) == (count, total * count)
         noun = "1 record" if count == 1 else "2 records"
         assert f"over 1 MB: {noun}, which become dead letters if streamed" in str(forecast)
 
