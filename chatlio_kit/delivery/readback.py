@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chatlio_kit.aep import Batch, StoredFile, masked
+from chatlio_kit.aep import Batch, Platform, StoredFile, masked
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.models import DeadLetter, Gone
@@ -47,6 +47,33 @@ _NOT_ABOUT_ONE_BATCH = (Unreachable, AuthenticationFailed, PermissionMissing, Ra
 
 class UnreadableBatch(Exception):
     """A batch whose rows cannot be read, with the reason in words."""
+
+
+def was_ingested(batch: Batch) -> bool:
+    """Return whether a batch brought rows, which another one may have taken over since."""
+    return batch.status in LANDED or batch.successor_id is not None
+
+
+def is_without_rows(batch: Batch) -> bool:
+    """Return whether a batch will bring no more rows, and no other one has taken any over."""
+    return batch.status in WITHOUT_ROWS and batch.successor_id is None
+
+
+def last_successor(platform: Platform, batch: Batch) -> Batch | None:
+    """Return the batch that holds the rows of a consolidated one; None if they succeed each other.
+
+    The catalogue names it in the tag ``acp_successor``; it may have a successor of its own.
+
+    Raises:
+        NotFound: It is deleted.
+    """
+    seen = {batch.id}
+    while batch.successor_id is not None:
+        if batch.successor_id in seen:
+            return None
+        seen.add(batch.successor_id)
+        batch = platform.catalog.batch(batch.successor_id)
+    return batch
 
 
 def read_back(
@@ -186,23 +213,25 @@ class DatasetReader:
         return batch.status in WITHOUT_ROWS
 
     def _follow(self, batch: Batch) -> bool:
-        """Count a consolidated batch's rows once, in the batch that took them over.
-
-        The catalogue names it in the tag ``acp_successor``; it may have a successor of its own.
-        """
-        seen = {batch.id}
-        current = batch
-        while current.successor_id is not None and current.successor_id not in seen:
-            seen.add(current.successor_id)
-            current = self._platform.catalog.batch(current.successor_id)
-        if current.successor_id is not None:
+        """Count a consolidated batch's rows once, in the batch that took them over."""
+        known = self._landings.batch(batch.id)
+        holds_events = known is not None and known.holds_events
+        try:
+            last = last_successor(self._platform, batch)
+        except NotFound:
+            if holds_events:
+                self._mark_gone(batch.id, Gone.DELETED)
+            return True
+        if last is None:
             return False
-        is_done = self._visit(current)
-        if current.status in LANDED:
+        is_done = self._visit(last)
+        if last.status in LANDED:
             if is_done:
                 self._landings.supersede_batch(batch.id)
-        else:
-            self._mark_gone(batch.id, _reason(current))
+            elif holds_events:
+                self._mark_unreadable(batch.id, None)
+        elif holds_events:
+            self._mark_gone(batch.id, _reason(last))
         return is_done
 
     def _read_rows(self, batch: Batch) -> bool:
@@ -227,7 +256,7 @@ class DatasetReader:
         self._mark_unreadable(batch.id, "it has rows, but its files are missing")
         return False
 
-    def _mark_unreadable(self, batch_id: str, problem: str) -> None:
+    def _mark_unreadable(self, batch_id: str, problem: str | None) -> None:
         known = self._landings.batch(batch_id)
         self._has_changed |= bool(known and known.rows)
         self._landings.mark_batch(batch_id, Gone.UNREADABLE, problem)

@@ -27,6 +27,7 @@ import orjson
 from chatlio_kit.aep import FlowRun, Platform
 from chatlio_kit.connection import Connection
 from chatlio_kit.counting import counted
+from chatlio_kit.delivery.bulk.lots import drop_unfinished
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.encoding import from_milliseconds
 from chatlio_kit.delivery.ledger.ledger import Ledger
@@ -254,7 +255,9 @@ def reconcile(
 
 
 def reconcile_deleted(platform: Platform, ledger: Ledger, name: str) -> Reconciliation | None:
-    """Mark the events of a deleted dataset as gone; the connection may have another dataset by now, or none.
+    """Mark the events of a deleted dataset as gone, and drop batches that were interrupted there.
+
+    The connection may have another dataset by now, or none.
 
     Args:
         platform: The platform.
@@ -282,6 +285,7 @@ def reconcile_deleted(platform: Platform, ledger: Ledger, name: str) -> Reconcil
             number = landings.begin_read(platform.now())
             landings.mark_dataset_deleted(number)
             landings.finish_read(number, platform.now())
+            drop_unfinished(destination_ledger, settings.state)
             overdue_since = platform.now() - VISIBLE_AFTER
             latest = _summarize(str(destination), destination_ledger, {}, overdue_since, "")
     return latest

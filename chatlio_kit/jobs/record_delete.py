@@ -23,6 +23,7 @@ from chatlio_kit.errors import (
     AuthenticationFailed,
     ChatlioKitError,
     ConnectionIncomplete,
+    NotFound,
     PermissionMissing,
     PlatformError,
 )
@@ -119,6 +120,10 @@ def delete_records(
         PlatformError: The platform cannot be reached.
     """
     result = RecordDelete(destination, destination.dataset)
+    try:
+        platform.catalog.dataset(destination.dataset)
+    except NotFound:  # its rows went with it, and its connection may have another dataset by now
+        return result
     try:
         connection = open_connection(platform, destination.name, quiet=True)
     except ConnectionIncomplete as error:

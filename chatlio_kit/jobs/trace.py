@@ -496,7 +496,8 @@ def _batch(entry: LedgerEntry) -> str:
 
 def _dataset_row(entry: LedgerEntry) -> str:
     if entry.gone is not None:
-        return f"gone, {entry.gone}: a read found it before, and the read of {_moment(entry.read_at)} did not"
+        before = "a read found it before, and " if entry.found_at is not None else ""
+        return f"gone, {entry.gone}: {before}the read of {_moment(entry.read_at)} did not find it"
     if entry.landed and entry.is_forgotten and entry.found_at is None:
         return "landed before the person was forgotten; reconcile checks whether it is still there"
     if entry.landed:

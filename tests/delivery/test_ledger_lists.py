@@ -12,6 +12,7 @@ import pytest
 
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import DestinationLedger, Ledger
+from chatlio_kit.delivery.bulk.lots import Lot, Lots
 from chatlio_kit.delivery.ledger import erasure, lookup
 from chatlio_kit.delivery.ledger.encoding import from_milliseconds, key_parameters, to_milliseconds
 from chatlio_kit.delivery.ledger.models import (
@@ -249,12 +250,28 @@ def test_deleting_a_dataset_deletes_every_row(two: Two) -> None:
     two.land([0])
     landings.mark_batch("failed", "failed", "why")
     landings.mark_dataset_deleted(landings.begin_read(NOW))
-    assert landings.gone_by_reason() == {"dataset_deleted": 1}
+    assert landings.gone_by_reason() == {"dataset_deleted": 2}
     assert landings.row_count() == 0
     known = [landings.batch(name) for name in ("batch", "failed")]
     assert [one.state for one in known if one] == ["dataset_deleted", "failed"]
     assert landings.last_readback().unreadable == {"failed": "why"}
-    assert here.counts().gone == 1
+    assert (here.counts().gone, here.counts().under_way) == (2, 0)
+
+
+def test_an_event_that_is_sent_again_has_left_its_first_batch(two: Two, tmp_path: Path) -> None:
+    """When that batch is reverted, the event is under way in another one."""
+    here, landings, lots = two.here, two.here.landings, Lots(two.here, tmp_path)
+    run = here.begin_run(NOW)
+    rows = here.insert_pending(run, _events().iloc[4:].reset_index(drop=True), 1).tolist()
+    lot = Lot(run, 1, 1, "external", "loaded", "written", 1, min(rows), max(rows))
+    lots.add(lot)
+    lots.settle(lot, [])
+    here.mark_lost("feedback", NOW - HOUR, NOW + HOUR, "lost_after_acceptance", "no row")
+    here.requeue(here.begin_run(NOW), [_id(4)])
+    here.record_answers([Delivered(1, {rows[0]: "x:4"})])
+    landings.mark_batch("loaded", Gone.REVERTED)
+    landings.mark_gone(landings.begin_read(NOW), Gone.UNKNOWN)
+    assert [event.event_id for event in here.gone(9)] == [_id(5)]
 
 
 def test_a_later_read_that_does_not_look_again_is_reported(two: Two) -> None:

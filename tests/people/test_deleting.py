@@ -102,6 +102,25 @@ def test_a_person_is_deleted_and_reconcile_reports_erased(
         }
 
 
+def test_rows_are_deleted_from_the_dataset_that_holds_them(
+    open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables, somebody: tuple[str, int]
+) -> None:
+    """An earlier dataset of the same connection was deleted, with its rows: nothing is ordered for it."""
+    visitor, events = somebody
+    with open_settings() as platform:
+        datasets = []
+        for _ in range(2):
+            send(platform, sample, sample_tables)
+            datasets.append(ck.open_connection(platform, "people").dataset_id)
+            if len(datasets) == 1:
+                ck.disconnect(platform, "people", quiet=True)
+                platform.catalog.delete_dataset(datasets[0])
+        done = command(platform, "forget", sample, "--visitor-id", visitor, "--json", "--yes", "--wait", 30)
+    answer = json.loads(done.stdout)
+    found = [(deletion["dataset"], deletion["rows"]) for deletion in answer["deletions"]]
+    assert (done.exit_code, found) == (0, [(datasets[0], 0), (datasets[1], events)])
+
+
 def test_a_channel_is_not_deleted_at_the_cost_of_other_chats(
     open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables
 ) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import pyarrow as pa
@@ -34,6 +35,8 @@ from chatlio_kit.delivery.readback import (
     UnreadableBatch,
     error_code,
     event_id_of,
+    is_without_rows,
+    was_ingested,
 )
 from chatlio_kit.errors import NotFound, PlatformError, Unavailable, Unreachable
 
@@ -91,6 +94,10 @@ class Loader:
         while True:
             folder = self._lots.folder_of(lot)
             batch = self.find(lot)
+            if batch is not None and lot.batch_id is None and is_without_rows(batch):
+                # another ledger created it, and external ids are never given twice
+                lot = self._lots.set_external_id(lot, f"{lot.external_id}/{uuid4().hex[:8]}")
+                batch = None
             if batch is None or batch.status == _OPEN:
                 if not paths_in(folder):
                     return self._give_up(lot, batch)
@@ -101,7 +108,7 @@ class Loader:
             lot = self._lots.set_batch(lot, batch.id)
             batch = self._wait_for_verdict(batch.id)
             refused = self._refused(batch, folder)
-            if batch.status in LANDED:
+            if was_ingested(batch):
                 lot = self._lots.settle(lot, refused)
                 remove_files(folder)
                 return lot
@@ -129,9 +136,7 @@ class Loader:
             except NotFound:
                 return None
         batches = self._platform.catalog.batches(self._connection.dataset_id, external_id=lot.external_id)
-        return min(
-            batches, key=lambda batch: (batch.status in WITHOUT_ROWS, batch.status == _OPEN), default=None
-        )
+        return min(batches, key=lambda batch: (is_without_rows(batch), batch.status == _OPEN), default=None)
 
     def change(self, act: Callable[[str], None], batch: Batch) -> None:
         """Change a batch's status; after a lost answer, it may have changed already.
@@ -191,7 +196,7 @@ class Loader:
         If these list fewer than the batch counts, records missing from its rows are refused too.
         """
         count = to_int(batch.metrics.get("failedRecordCount"))
-        if batch.status in WITHOUT_ROWS or (batch.status in LANDED and not count and not batch.errors):
+        if is_without_rows(batch) or (was_ingested(batch) and not count and not batch.errors):
             return []
         reasons: dict[str, tuple[str, str]] = {}
         access = self._platform.data_access
@@ -203,7 +208,7 @@ class Loader:
                     errors = row["_errors"]
                     answer = masked(orjson.dumps(errors).decode())
                     reasons.setdefault(event_id, (error_code(errors, batch), answer))
-        if batch.status in LANDED and len(reasons) < count:
+        if was_ingested(batch) and len(reasons) < count:
             missing = self._missing(batch, folder) - set(reasons)
             if len(missing) + len(reasons) == count:
                 answer = masked(orjson.dumps(batch.errors).decode())
@@ -266,7 +271,7 @@ def finish_lots(
     loader, notes = Loader(connection, ledger, lots, patience=patience), []
     for lot in lots.unfinished():
         batch = loader.find(lot)
-        if batch is not None and batch.status in WITHOUT_ROWS:
+        if batch is not None and is_without_rows(batch):
             lots.set_state(lot, LotState.FAILED)
             remove_files(lots.folder_of(lot))
             notes.append(
@@ -283,8 +288,9 @@ def finish_lots(
 
 
 def external_id(connection: Connection, run: int, number: int, folder: Path) -> str:
-    """Return the external id of a batch: it names destination, run, part and content."""
-    return f"chatlio-kit/{connection.destination}/run-{run}/part-{number}/{digest_of(folder)[:16]}"
+    """Return the external id of a batch: it names destination, dataset, run, part and content."""
+    where = f"{connection.destination}/{connection.dataset_id}"
+    return f"chatlio-kit/{where}/run-{run}/part-{number}/{digest_of(folder)[:16]}"
 
 
 def _bodies(folder: Path, event_ids: set[str]) -> Iterator[tuple[str, bytes]]:

@@ -161,6 +161,10 @@ class Lots:
         """Record the batch that was created for a lot."""
         return self._update(lot, batch_id=batch_id)
 
+    def set_external_id(self, lot: Lot, external_id: str) -> Lot:
+        """Record another external id for a lot without a batch."""
+        return self._update(lot, external_id=external_id)
+
     def set_state(self, lot: Lot, state: LotState) -> Lot:
         """Record the state of a lot."""
         return self._update(lot, state=str(state))
@@ -235,6 +239,15 @@ def require_finished(ledger: Ledger, state: Path) -> None:
             f"it with {undo}; then try again."
         )
     remove_files(folder)
+
+
+def drop_unfinished(ledger: DestinationLedger, state: Path) -> None:
+    """Give up the lots without a verdict of a deleted dataset, and remove their files."""
+    if has_unfinished(ledger.ledger):
+        lots = Lots(ledger, state)
+        for lot in lots.unfinished():
+            lots.set_state(lot, LotState.FAILED)
+            remove_files(lots.folder_of(lot))
 
 
 def has_unfinished(ledger: Ledger) -> bool:

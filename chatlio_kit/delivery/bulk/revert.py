@@ -16,13 +16,24 @@ from chatlio_kit.delivery.bulk.loader import Loader
 from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
-from chatlio_kit.delivery.readback import FAILED, LANDED, WITHOUT_ROWS, DatasetReader
+from chatlio_kit.delivery.readback import (
+    FAILED,
+    LANDED,
+    WITHOUT_ROWS,
+    DatasetReader,
+    is_without_rows,
+    last_successor,
+)
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
-from chatlio_kit.errors import DONE, UNCONFIRMED, PlatformError, UsageError, in_words
+from chatlio_kit.errors import DONE, UNCONFIRMED, NotFound, PlatformError, UsageError, in_words
 from chatlio_kit.errors import FAILED as DID_FAIL
 
 WAIT_SECONDS = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+_MERGED = (
+    "the platform merged its rows into the batch {}, which may hold others too. If all of these may go, "
+    "revert that batch on the platform"
+)
 
 
 @dataclass
@@ -35,7 +46,7 @@ class RevertedBatch:
         gone: Number of events that were read back as gone.
         left: Number of events that are still in the dataset.
         status: Its status on the platform.
-        refusal: The reason if the platform refused.
+        refusal: The reason if it cannot be reverted.
     """
 
     batch_id: str | None
@@ -64,7 +75,7 @@ class Reversion(SheetDisplay):
 
     @property
     def exit_code(self) -> int:
-        """0 all rows are gone; 1 the platform refused a batch; 4 rows are still there."""
+        """0 all rows are gone; 1 a batch cannot be reverted; 4 rows are still there."""
         if any(batch.refusal for batch in self.batches):
             return DID_FAIL
         return UNCONFIRMED if any(batch.gone < batch.events for batch in self.batches) else DONE
@@ -137,10 +148,10 @@ def revert(
         reader = DatasetReader(connection, destination)
         reader.read_all()
         for lot, batch in zip(found, result.batches, strict=True):
-            if batch.status in WITHOUT_ROWS and not batch.refusal:
-                lots.set_state(lot, LotState.REVERTED)
             counts = lots.counts(lot)
             batch.gone, batch.left = counts.gone, counts.landed
+            if batch.status in WITHOUT_ROWS and not batch.refusal and not batch.left:
+                lots.set_state(lot, LotState.REVERTED)
     if not any(batch.events for batch in result.batches):
         return result
     if connection.people.profile:
@@ -174,12 +185,14 @@ class _Reverter:
     def take_back(self, lot: Lot) -> RevertedBatch:
         """Revert a lot's batch, or abort one that was not completed, and wait for it."""
         batch = self._loader.find(lot)
-        if lot.state == LotState.WRITTEN and (batch is None or batch.status == "loading"):
-            if batch is not None:
+        is_open = batch is not None and batch.status == "loading"
+        if lot.state == LotState.WRITTEN and (batch is None or is_open or is_without_rows(batch)):
+            if batch is not None and is_open:
                 self._loader.change(self._platform.batches.abort, batch)
             remove_files(self._lots.folder_of(lot))
             self._lots.set_state(lot, LotState.FAILED)
-            return RevertedBatch(batch.id if batch else None, 0, status="aborted" if batch else "")
+            status = "" if batch is None else "aborted" if is_open else batch.status
+            return RevertedBatch(batch.id if batch else None, 0, status=status)
         if lot.state == LotState.WRITTEN:  # it was completed, so wait for its verdict first
             try:
                 lot = self._loader.load(lot)
@@ -193,9 +206,17 @@ class _Reverter:
             return result
         try:
             batch = self._platform.catalog.batch(lot.batch_id)
-            if batch.status in LANDED:
-                self._loader.change(self._platform.batches.revert, batch)
-            result.status = self._wait(lot.batch_id)
+            last = last_successor(self._platform, batch)
+            if last is None or last.id == batch.id:
+                if batch.status in LANDED:
+                    self._loader.change(self._platform.batches.revert, batch)
+                result.status = self._wait(lot.batch_id)
+            else:
+                result.status = last.status
+                if last.status in LANDED:
+                    result.refusal = _MERGED.format(last.id)
+        except NotFound:
+            result.status = "deleted"
         except PlatformError as error:
             result.refusal, result.status = str(error), batch.status if batch is not None else ""
         return result

@@ -292,7 +292,7 @@ class DestinationLedger:
         self.ledger.ensure_index()
         with self.ledger.transaction() as db:
             db.executemany(
-                "UPDATE event SET fate = 'pending', run = ?, request = NULL"
+                "UPDATE event SET fate = 'pending', run = ?, request = NULL, batch = NULL"
                 " WHERE destination = ? AND event_id = ? AND fate != 'delivered'",
                 ((run, self.id, key_of(event_id)) for event_id in event_ids),
             )

@@ -42,10 +42,8 @@ UPDATE event SET landed = 0, gone = CASE WHEN source_file = :forgotten THEN :era
 WHERE destination = :destination AND readback IS NOT :readback AND (
     landed OR gone IS NOT NULL
     OR fate = 'delivered' AND (
-        source_file = :forgotten
-        OR batch IN (
-            SELECT number FROM batch_read WHERE state NOT IN ('read', 'moved', 'loaded', :unreadable)
-        )
+        source_file = :forgotten OR :reason = :dataset_deleted
+        OR batch IN (SELECT number FROM batch_read WHERE state NOT IN ('loaded', :unreadable))
     )
 )
 """
@@ -208,6 +206,7 @@ class Landings:
                     "forgotten": FORGOTTEN_SOURCE,
                     "erased": Gone.ERASED,
                     "unreadable": Gone.UNREADABLE,
+                    "dataset_deleted": Gone.DATASET_DELETED,
                     "reason": default,
                 },
             )
