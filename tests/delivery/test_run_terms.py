@@ -153,6 +153,14 @@ def test_a_page_says_it_in_plain_words(page: Page, sentence: str) -> None:
     assert sentence in page.sheet().notes
 
 
+def test_a_page_without_anything_to_say_has_two_equations() -> None:
+    """Nothing is reported that did not happen."""
+    assert Page("d").sheet().notes == [
+        "read 0 = accepted 0 + rejected 0 + duplicates 0",
+        "accepted 0 = delivered 0 + dead-lettered 0 + pending 0",
+    ]
+
+
 def test_a_corrected_time_does_not_replace_the_earlier_one(
     tmp_path: Path, local: Platform, conversation: Payload, ndjson: Callable[[Path, Iterable[Any]], Path]
 ) -> None:
