@@ -61,6 +61,7 @@ class Histories(RuleBasedStateMachine):
         self.ids = pool()[0].ids
         self.wanted: dict[str, int] = {}
         self.forgetting: set[int] = set()
+        self.loaded_first: set[str] = set()
         self.has_sent = self.has_loaded = self.is_hiding = self.was_refused = False
         TALLY["histories"] += 1
 
@@ -257,6 +258,14 @@ class Histories(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.has_sent)
+    @rule()
+    def merge(self) -> None:
+        """The platform merges all batches into one."""
+        self.unhide()
+        self.world.settle()
+        self.world.merge()
+
+    @precondition(lambda self: self.has_sent)
     @rule(place=st.integers(0, 5))
     def hide(self, place: int) -> None:
         """A batch's file cannot be read for a while."""
@@ -294,6 +303,9 @@ class Histories(RuleBasedStateMachine):
             name for name, count in loaded.items() if count > 1 and name not in world.called_back
         ]:
             problems.append(f"{len(repeated)} events were loaded twice")
+        self.loaded_first |= loaded.keys() - world.accepted.keys()
+        if streamed := self.loaded_first & world.accepted.keys() - world.called_back:
+            problems.append(f"{len(streamed)} events were streamed although they were loaded")
         founded = world.accepted.keys() | world.landed | world.acknowledged | world.forgotten
         if unfounded := delivered - founded:
             problems.append(f"{len(unfounded)} events count as delivered and were never accepted")

@@ -18,6 +18,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import shutil
 import sqlite3
 import tempfile
@@ -153,7 +154,11 @@ class PlatformThread:
         self._thread: threading.Thread | None = None
 
     def start(
-        self, store: Path, faults: list[dict[str, Any]], processing_delay: float = 0.0
+        self,
+        store: Path,
+        faults: list[dict[str, Any]],
+        processing_delay: float = 0.0,
+        consolidation_delay: float = math.inf,
     ) -> RunningPlatform:
         """Serve a store folder."""
         self.life = Life(PlatformKilled)
@@ -161,6 +166,7 @@ class PlatformThread:
         options = Options(
             enabling_delay=0.0,
             processing_delay=processing_delay,
+            consolidation_delay=consolidation_delay,
             requests_per_second=1e9,
             messages_per_second=1e9,
             faults={"seed": 5, "faults": faults},
@@ -344,6 +350,7 @@ class World:
         self._posts: list[Post] = []
         self._ids: dict[tuple[str, int, int], list[str]] = {}
         self.processing_delay = 0.0
+        self._merged: dict[str, Counter[str]] = {}
         self._logged = 0
         self._lock = threading.Lock()
         self.client = Life(Killed)
@@ -354,10 +361,12 @@ class World:
 
     # The two processes.
 
-    def start_platform(self) -> None:
+    def start_platform(self, consolidation_delay: float = math.inf) -> None:
         """Start the platform on what the last one left."""
         self.platform_thread.stop()
-        self.running = self.platform_thread.start(self.state / "local", self.faults, self.processing_delay)
+        self.running = self.platform_thread.start(
+            self.state / "local", self.faults, self.processing_delay, consolidation_delay
+        )
 
     def new_client(self) -> None:
         """Replace the client with a new one."""
@@ -472,13 +481,13 @@ class World:
         return names
 
     def loaded_rows(self) -> Counter[str]:
-        """Count the rows of each event in batches that no dataflow made."""
+        """Count the rows of each event that a bulk run loaded, merged batches included."""
         names: Counter[str] = Counter()
         query = (
-            "SELECT id FROM batch WHERE status = 'success' AND json_extract(CAST(body AS TEXT), :tag) IS NULL"
+            "SELECT id, json_extract(CAST(body AS TEXT), '$.externalId') FROM batch WHERE status = 'success'"
         )
-        for (batch,) in self._store.execute(query, {"tag": "$.tags.flowId"}).fetchall():
-            names.update(self._ids_in(batch))
+        for batch, external_id in self._store.execute(query).fetchall():
+            names.update(self._ids_in(batch) if external_id else self._merged.get(batch, {}))
         return names
 
     def _ids_in(self, batch: str) -> list[str]:
@@ -526,6 +535,14 @@ class World:
         """Return the successful batches, oldest first."""
         query = "SELECT id FROM batch WHERE status = 'success' ORDER BY position"
         return [batch for (batch,) in self._store.execute(query)]
+
+    def merge(self) -> None:
+        """Let the platform merge all batches into one."""
+        loaded = self.loaded_rows()
+        self.start_platform(consolidation_delay=0.0)
+        self._wait_for("batches", "SELECT 1 FROM batch WHERE status = 'success' LIMIT 1 OFFSET 1")
+        self.start_platform()
+        self._merged |= dict.fromkeys(self.batches(), loaded)
 
     def hide(self, batch: str) -> None:
         """Make a batch unreadable for a while."""

@@ -108,6 +108,15 @@ def _loaded_and_reverted_before_it_was_read(machine: Histories) -> None:
     machine.reconcile()
 
 
+def _merged_before_its_verdict(machine: Histories) -> None:
+    """The next run sent the events again, because the batch of the interrupted one was inactive."""
+    machine.begin(0b111)
+    machine.stream()
+    machine.convert(EVERYTHING)
+    machine.load(("client: before a commit", 9))
+    machine.merge()
+
+
 def _forgotten_while_files_wait(machine: Histories) -> None:
     """Forgetting is refused until the interrupted load is finished, and done afterwards."""
     machine.begin(EVERYTHING)
@@ -128,6 +137,7 @@ def _forgotten_while_files_wait(machine: Histories) -> None:
         _refused_reverted_and_unreadable,
         _loaded_and_reverted_before_its_verdict,
         _loaded_and_reverted_before_it_was_read,
+        _merged_before_its_verdict,
         _forgotten_while_files_wait,
     ],
 )
