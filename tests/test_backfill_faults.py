@@ -165,18 +165,19 @@ def test_a_refused_token_stops_cleanly_and_the_next_run_resumes(tmp_path: Path) 
     assert len(_landed(state)) == 500
 
 
+@pytest.mark.parametrize("events", [5, 300])
 def test_raw_batches_that_are_refused_become_single_posts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: int
 ) -> None:
-    """If the batch path asks for a header, the sender says so, posts one by one, and all land once."""
+    """If the batch path asks for a header, records are posted one by one and land once; the page says so."""
     monkeypatch.setattr("chatlio_kit.local_platform.faults.plan.Trial.element", _mandatory_header)
-    sample = write_sample(tmp_path / "x.d", events=300, seed=10)
+    sample = write_sample(tmp_path / "x.d", events=events, seed=10)
     state = tmp_path / "state"
     rule = {"fault": "partial", "share": 1.0}
     with _platform(state, {"faults": [rule]}) as platform:
         page = backfill([sample.path], platform, quiet=True)
         log = read_log(state / "local")
-    assert (page.exit_code, page.run.landed) == (0, 300)
+    assert (page.exit_code, page.run.landed) == (0, events)
     assert sum("posted one by one" in note for note in page.notes) == 1
     assert set(_accepted(log).values()) == {1}
 

@@ -40,6 +40,7 @@ def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) ->
     for measure in ("bytes", "requests"):
         assert stream[measure] == sum(kind[measure] for kind in before["kinds"].values()) > 0
     assert (stream["least_seconds"], batch["batches"]) == (before["least_seconds"], 1)
+    assert batch["bytes"] == sum(kind["parquet_bytes"] for kind in before["kinds"].values()) > 0
     assert not (local.settings.state / "ledger.db").exists()
     page = backfill([sample.path], local, quiet=True)
     assert page.requests == sum(kind["requests"] for kind in before["kinds"].values())

@@ -170,6 +170,8 @@ class Run:
             self._is_finished = True
             with self._sending:
                 self._sender.finish()
+            if self._sender.is_single:
+                self._page.notes.append(SINGLE_POSTS)
             self._fill_page(self.destination_ledger)
 
     def close(self) -> None:
@@ -395,8 +397,6 @@ class Run:
             inlet = self.connection.platform.inlet(flow.inlet_url, flow.flow_id, connections=SINGLE_WORKERS)
             self._inlets[flow.flow_id] = self._sending.enter_context(inlet)
         self._sender.send(self._inlets[flow.flow_id], self._until_stopped(bodies))
-        if self._sender.is_single and SINGLE_POSTS not in self._page.notes:
-            self._page.notes.append(SINGLE_POSTS)
 
     def _until_stopped(self, bodies: Iterable[RequestBody]) -> Iterator[RequestBody]:
         """Yield request bodies until ``stop_after`` is reached; requests under way then end as usual."""

@@ -50,12 +50,12 @@ WHERE reading IS NOT NULL ORDER BY reading
 """
 _COUNT_SENT_BEFORE = """
 SELECT count(*) FROM event JOIN run_terms USING (destination, run)
-WHERE destination = :destination AND run < :run AND reading != :reading AND source_record > 0
+WHERE destination = :destination AND run < :run AND reading != :reading
     AND source_file IN (SELECT value FROM json_each(:files))
 """
 _COUNT_SENT_TWICE = """
-SELECT count(*) FROM (SELECT source_file, source_record FROM event WHERE destination = :destination
-    AND run = :run AND source_record > 0)
+SELECT count(*) FROM
+(SELECT source_file, source_record FROM event WHERE destination = :destination AND run = :run)
 JOIN (SELECT DISTINCT source_file, source_record FROM event WHERE destination = :destination AND run < :run)
 USING (source_file, source_record)
 """

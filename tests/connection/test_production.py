@@ -17,6 +17,7 @@ from chatlio_kit.aep import http as wire
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
+from chatlio_kit.delivery import Run
 from chatlio_kit.errors import PermissionMissing, PlatformError, ProductionSandbox, Unreachable, UsageError
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import RunningPlatform, running
@@ -79,7 +80,13 @@ WRITES: dict[str, Callable[[Connection, Path], object]] = {
     "replay": lambda connection, _: ck.replay(connection),
     "backfill": lambda connection, captures: ck.backfill(captures, connection.platform),
     "history_flow": lambda connection, _: connection.history_flow(Kind.FEEDBACK),
+    "Run.prepare": lambda connection, _: _prepare(connection),
 }
+
+
+def _prepare(connection: Connection) -> None:
+    with Run(connection, connection.platform.settings.state, quiet=True) as run:
+        run.prepare([Kind.FEEDBACK])
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -113,6 +113,13 @@ def test_an_interrupted_transaction_changes_nothing(tmp_path: Path) -> None:
         assert DestinationLedger(ledger, HERE).counts().pending == 1
 
 
+def test_a_closed_ledger_is_one_file(tmp_path: Path) -> None:
+    """It leaves no journal, so that the file alone can be copied."""
+    with Ledger(tmp_path) as ledger:
+        DestinationLedger(ledger, HERE).begin_run(NOW)
+    assert [path.name for path in tmp_path.glob("ledger.db*")] == ["ledger.db"]
+
+
 def test_the_first_look_up_after_the_first_run_creates_the_index(tmp_path: Path) -> None:
     """A ledger that a kill left without its index gets it when rows are read back, and then finds them."""
     with Ledger(tmp_path) as ledger:

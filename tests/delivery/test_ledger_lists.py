@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ from chatlio_kit.delivery.ledger.models import (
     Refused,
 )
 from chatlio_kit.delivery.ledger.slack import SlackConversations
+from chatlio_kit.slack import Sent, conversation_id
 from chatlio_kit.tables.explorer import Status
 
 HERE = Destination("local", "org", "prod", "dataset", "name")
@@ -311,6 +313,20 @@ def test_transcripts_of_other_files_are_counted(two: Two) -> None:
     """Of this destination, and not those of the export itself or of a file inside it."""
     slack = SlackConversations(two.here)
     assert [slack.from_other_files(name) for name in ("b.json", "a.json", "c.zip")] == [3, 0, 3]
+
+
+def test_slack_conversations_are_known_by_destination_and_channel(two: Two) -> None:
+    """A shorter export does not shorten one; a webhook that names one gives it a second id."""
+    here, there = SlackConversations(two.here), SlackConversations(two.there)
+    one, other = (Sent(channel, "1.0", "2.0", conversation_id(channel, "1.0")) for channel in ("C1", "C2"))
+    named, covered = (replace(sent, webhook_id="w", has_event=False) for sent in (one, other))
+    for last_ts in ("2.0", "4.0", "3.0"):
+        assert here.record([replace(one, last_ts=last_ts)]) == []
+    assert here.record([covered]) == there.record([covered]) == there.record([named]) == []
+    assert here.known("C1") == [replace(one, last_ts="4.0")]
+    assert (here.known("C2"), here.known("C3"), there.known("C1")) == ([other], [], [one])
+    for _ in range(2):
+        assert here.record([named, covered]) == [named]
 
 
 def test_a_file_with_pending_events_is_read_again(two: Two) -> None:

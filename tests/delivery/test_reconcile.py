@@ -6,16 +6,26 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import chatlio_kit as ck
 from chatlio_kit.aep import FlowRun, Platform
-from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile, replay
-from chatlio_kit.delivery.ledger.models import FateCounts
+from chatlio_kit.delivery import (
+    DestinationLedger,
+    Ledger,
+    Page,
+    Reconciliation,
+    readback,
+    reconcile,
+    replay,
+)
+from chatlio_kit.delivery.ledger.models import EventRef, FateCounts
 from chatlio_kit.delivery.reconcile import LOST, RunCounters
 from chatlio_kit.errors import PermissionMissing
 from chatlio_kit.jobs.backfill import backfill
@@ -89,16 +99,18 @@ def test_a_dropped_record_is_under_way_for_an_hour_then_lost_then_resent(state: 
         early = _look(platform)
         assert (early.exit_code, early.under_way, early.overdue, early.dead_by_reason) == (4, missing, 0, {})
         assert "may still land" in str(early)
+        assert early.as_dict()["lost"] == 0
 
         _age_ledger(state, hours=2)
         silent = _look(platform)
         assert (silent.exit_code, silent.under_way, silent.overdue) == (4, missing, missing)
         assert "transaction id" in str(silent)
+        assert "may still land" not in str(silent)
 
         _age_runs(state, hours=3)
         late = _look(platform)
     assert (late.exit_code, late.under_way, late.dead_by_reason) == (3, 0, {LOST: missing})
-    assert len(late.as_dict()["dead"]) == missing
+    assert late.as_dict()["lost"] == len(late.as_dict()["dead"]) == missing
     assert all(each.event_id in str(late) for each in late.dead[:20])
     assert "replay" in str(late)
 
@@ -121,13 +133,17 @@ def test_nothing_is_lost_while_a_run_or_a_batch_is_open(state: Path, captures: P
         _change(state, set_run, {"status": "IN_PROGRESS"})
         assert _look(platform).overdue
         _change(state, set_run, {"status": "success"})
-        _change(
-            state,
-            "INSERT INTO batch (id, dataset_id, status, created, body) SELECT 'LATE', dataset_id, 'staging',"
-            " created, json_set(body, '$.status', 'staging') FROM batch LIMIT 1",
-        )
-        assert _look(platform).overdue
-        _change(state, "UPDATE batch SET body = json_set(body, '$.status', 'aborted') WHERE id = 'LATE'")
+        for shift in (-1, HOUR):  # before and after all others
+            _change(
+                state,
+                "INSERT INTO batch (id, dataset_id, status, created, body) SELECT 'LATE', dataset_id,"
+                " 'staging', created + :shift,"
+                " json_set(body, '$.status', 'staging', '$.created', created + :shift)"
+                " FROM batch ORDER BY created LIMIT 1",
+                {"shift": shift},
+            )
+            assert _look(platform).overdue
+            _change(state, "DELETE FROM batch WHERE id = 'LATE'")
         found = _look(platform)
     assert (found.overdue, set(found.dead_by_reason)) == (0, {LOST})
 
@@ -163,6 +179,33 @@ def _wait_for_one_batch(platform: Platform) -> None:
         time.sleep(0.02)
 
 
+def test_repeated_rows_are_waited_for(
+    state: Path, captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If rows may repeat an id, reading ends when none of them arrives any more."""
+    pauses: list[float] = []
+
+    def send_again(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            with Platform(replace(platform.settings, state=tmp_path / "other")) as other:
+                backfill([captures], other, quiet=True)
+        else:
+            time.sleep(seconds)
+
+    with _platform(state) as platform:
+        backfill([captures], platform, quiet=True)
+        connection = ck.open_connection(platform)
+        slow = SimpleNamespace(monotonic=time.monotonic, sleep=send_again)
+        monkeypatch.setattr(readback, "time", slow)
+        with Ledger(state) as ledger:
+            here = DestinationLedger(ledger, connection.destination)
+            assert reconcile(connection, here, wait=60, quiet=True).lake_duplicates == 0
+            assert pauses == []
+            found = reconcile(connection, here, wait=60, may_repeat=True, quiet=True)
+    assert (found.total.landed, found.lake_duplicates) == (EVENTS, EVENTS)
+
+
 def test_a_failed_read_back_keeps_the_page(
     state: Path, captures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +236,15 @@ def test_an_account_is_finished_up_to_its_first_open_run() -> None:
     assert still_open.until == datetime.fromtimestamp(3600, UTC)
     assert RunCounters.of([]).until is None
     assert RunCounters.of([_run(0, 0, "queued")]).until is None
+
+
+def test_a_page_lists_twenty_events_of_a_sort() -> None:
+    """It says how many more there are, if any."""
+    refs = [EventRef(f"id-{number}", "feedback", "x.ndjson", number) for number in range(23)]
+    found = Reconciliation("d", total=FateCounts(delivered=23), missing=refs)
+    assert "not landed yet: feedback id-19 (x.ndjson record 19)\n... and 3 more; --json" in str(found)
+    found = Reconciliation("d", total=FateCounts(delivered=20), missing=refs[:20])
+    assert "more; --json" not in str(found)
 
 
 def test_a_page_counts_only_the_dataflows_that_its_run_opened() -> None:

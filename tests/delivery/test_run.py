@@ -84,10 +84,11 @@ def test_the_progress_bar_counts_every_event(
     """It ends at the total, if events are sent and if they were settled before."""
     tables = read_export(documented).to_tables(quiet=True)
     connection = plan_connection(local).apply(quiet=True)
-    for _ in range(2):
+    for requests in (True, False):
         stream(tables, connection, skip_guard=True)
         bar = capsys.readouterr().err.rpartition("streaming:")[2]
         assert f" {len(tables.events)}/{len(tables.events)} " in bar
+        assert ("requests=" in bar) is requests
 
 
 def test_a_canary_that_never_lands_stops_the_run(tmp_path: Path, documented: Path) -> None:

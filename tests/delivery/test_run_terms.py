@@ -13,7 +13,10 @@ import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger, Page
+from chatlio_kit.delivery.ledger.erasure import erase_events
 from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
+from chatlio_kit.local_platform import running
 
 Payload = dict[str, Any]
 KEYS = ("a key that nobody guesses", "another key that nobody guesses")
@@ -46,11 +49,38 @@ def test_unredacted_events_of_earlier_runs_are_reported(captures: Path, local: P
     page = _sent(captures, local, redact="mask")
     assert page.counts.duplicates == 3
     (note,) = _notes(page)
+    assert "dead letter" not in note
     assert note.startswith(
         "3 events of runs 1 to 2 were sent unredacted; this run's, redacted (pseudonym=mask,"
     )
     (report,) = (local.settings.state / "reports").glob("*-0003")
     assert "were sent unredacted" in (report / "report.html").read_text(encoding="utf-8")
+    assert _notes(_sent(captures, local)) == []
+    (note,) = _notes(_sent(captures, local, redact="mask"))
+    assert note.startswith("3 events of runs 1, 2, 4 were sent unredacted")
+
+
+def test_dead_letters_are_reported_too(captures: Path, tmp_path: Path) -> None:
+    """A replay sends them as they were refused."""
+    refusal = {"fault": "partial", "status": 400, "share": 1.0, "dialect": "status", "rate": 1.0}
+    faults, state = {"faults": [refusal]}, tmp_path / "state"
+    with (
+        running(state / "local", enabling_delay=0.02, processing_delay=0.02, faults=faults) as server,
+        Platform(settings_of(server, state)) as platform,
+    ):
+        assert _sent(captures, platform).run.dead_lettered == 3
+        (note,) = _notes(_sent(captures, platform, redact="mask"))
+    assert note.startswith("3 events of run 1 were sent unredacted")
+    assert note.endswith(" 3 dead letters stay unchanged too, also in a replay.")
+
+
+def test_forgotten_events_are_not_reported(captures: Path, local: Platform) -> None:
+    """Nothing of a forgotten event is left to be redacted."""
+    _sent(captures, local)
+    with Ledger(local.settings.state) as ledger:
+        erase_events(ledger, ledger.as_frame()["event_id"][:1])
+    (note,) = _notes(_sent(captures, local, redact="mask"))
+    assert note.startswith("2 events of run 1 were sent unredacted")
 
 
 def test_another_key_is_reported(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +92,16 @@ def test_another_key_is_reported(captures: Path, local: Platform, monkeypatch: p
     assert "with another key" in note
     kept = b"".join(each.read_bytes() for each in local.settings.state.glob("ledger.db*"))
     assert not any(key.encode() in kept for key in KEYS)
+
+
+def test_frames_bring_no_key(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables do not hold the key of their hashes, so nothing is claimed about it."""
+    monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEYS[0])
+    _sent(captures, local, redact="hash:keyed")
+    tables = ck.read_export(captures, kind="feedback", redact="hash:keyed").to_tables(quiet=True)
+    run = ck.stream(tables, ck.open_connection(local), skip_guard=True, quiet=True)
+    assert run.counts.duplicates == 3
+    assert _notes(run.page) == []
 
 
 def test_an_older_ledger_has_no_record_of_its_redaction(captures: Path, local: Platform) -> None:
@@ -111,6 +151,14 @@ def test_frames_are_reported_too(captures: Path, local: Platform) -> None:
 def test_a_page_says_it_in_plain_words(page: Page, sentence: str) -> None:
     """How often the platform slowed a run down, and which events are of no use for identities."""
     assert sentence in page.sheet().notes
+
+
+def test_a_page_without_anything_to_say_has_two_equations() -> None:
+    """Nothing is reported that did not happen."""
+    assert Page("d").sheet().notes == [
+        "read 0 = accepted 0 + rejected 0 + duplicates 0",
+        "accepted 0 = delivered 0 + dead-lettered 0 + pending 0",
+    ]
 
 
 def test_a_corrected_time_does_not_replace_the_earlier_one(

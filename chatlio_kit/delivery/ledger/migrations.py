@@ -131,8 +131,8 @@ def migrate(db: sqlite3.Connection) -> None:
     """
     if _version(db) == VERSION:
         return
-    db.create_function("key_of", 1, key_of, deterministic=True)
-    db.create_function("milliseconds", 1, _milliseconds, deterministic=True)
+    db.create_function("key_of", 1, key_of)
+    db.create_function("milliseconds", 1, _milliseconds)
     db.execute("BEGIN IMMEDIATE")
     try:
         if (version := _version(db)) > VERSION:
