@@ -319,14 +319,14 @@ def test_slack_conversations_are_known_by_destination_and_channel(two: Two) -> N
     """A shorter export does not shorten one; a webhook that names one gives it a second id."""
     here, there = SlackConversations(two.here), SlackConversations(two.there)
     one, other = (Sent(channel, "1.0", "2.0", conversation_id(channel, "1.0")) for channel in ("C1", "C2"))
-    named, covered = (replace(sent, webhook_id="w", has_event=False) for sent in (one, other))
+    named, sent_as_named = replace(one, webhook_id="w", has_event=False), replace(other, webhook_id="w")
     for last_ts in ("2.0", "4.0", "3.0"):
         assert here.record([replace(one, last_ts=last_ts)]) == []
-    assert here.record([covered]) == there.record([covered]) == there.record([named]) == []
+    assert here.record([sent_as_named]) == there.record([sent_as_named]) == there.record([named]) == []
     assert here.known("C1") == [replace(one, last_ts="4.0")]
     assert (here.known("C2"), here.known("C3"), there.known("C1")) == ([other], [], [one])
     for _ in range(2):
-        assert here.record([named, covered]) == [named]
+        assert here.record([named, sent_as_named]) == [named]
 
 
 def test_a_file_with_pending_events_is_read_again(two: Two) -> None:
