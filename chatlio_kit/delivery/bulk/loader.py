@@ -47,7 +47,7 @@ BYTES_PER_SECOND = 20e9 / 3600
 MOST_FAILED_PERCENT = 5
 """Up to this share of refused records, a batch is ingested without them."""
 
-_OPEN = "loading"
+OPEN = "loading"
 _TRIES = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 
@@ -98,7 +98,7 @@ class Loader:
                 # another ledger created it, and external ids are never given twice
                 lot = self._lots.set_external_id(lot, f"{lot.external_id}/{uuid4().hex[:8]}")
                 batch = None
-            if batch is None or batch.status == _OPEN:
+            if batch is None or batch.status == OPEN:
                 if not paths_in(folder):
                     return self._give_up(lot, batch)
                 batch = batch or self._create(lot)
@@ -114,8 +114,7 @@ class Loader:
                 return lot
             self._ledger.landings.mark_batch(batch.id, "failed")
             if not refused or batch.status not in FAILED or not paths_in(folder):
-                self._lots.set_state(lot, LotState.FAILED)
-                remove_files(folder)
+                self._lots.give_up(lot)
                 raise _refusal(batch)
             lot = self._without(lot, refused)
             remove_files(folder)
@@ -136,7 +135,7 @@ class Loader:
             except NotFound:
                 return None
         batches = self._platform.catalog.batches(self._connection.dataset_id, external_id=lot.external_id)
-        return min(batches, key=lambda batch: (is_without_rows(batch), batch.status == _OPEN), default=None)
+        return min(batches, key=lambda batch: (is_without_rows(batch), batch.status == OPEN), default=None)
 
     def change(self, act: Callable[[str], None], batch: Batch) -> None:
         """Change a batch's status; after a lost answer, it may have changed already.
@@ -252,7 +251,7 @@ class Loader:
         """Drop a lot that lost its files before its batch was completed: its events are sent again."""
         if batch is not None:
             self.change(self._platform.batches.abort, batch)
-        return self._lots.set_state(lot, LotState.FAILED)
+        return self._lots.give_up(lot)
 
 
 def finish_lots(
@@ -272,8 +271,7 @@ def finish_lots(
     for lot in lots.unfinished():
         batch = loader.find(lot)
         if batch is not None and is_without_rows(batch):
-            lots.set_state(lot, LotState.FAILED)
-            remove_files(lots.folder_of(lot))
+            lots.give_up(lot)
             notes.append(
                 f"The interrupted batch {lot.number} of run {lot.run} is {batch.status} on the platform, so "
                 "it has no rows: its events are pending."

@@ -178,6 +178,12 @@ class Lots:
         """Record that a lot's batch was ingested without the refused records."""
         return self._settle(lot, replace(lot, state=str(LotState.LOADED)), refused, delivers=True)
 
+    def give_up(self, lot: Lot) -> Lot:
+        """Record that a lot has no rows on the platform, and remove its files; its events are pending."""
+        failed = self.set_state(lot, LotState.FAILED)
+        remove_files(self.folder_of(lot))
+        return failed
+
     def refused_rows(self, lot: Lot) -> list[int]:
         """Return the ledger rows of a lot's dead letters."""
         query = f"SELECT rowid FROM event WHERE {_OF_LOT} AND fate = 'dead_lettered'"  # noqa: S608 - a constant
@@ -192,7 +198,7 @@ class Lots:
             {**now, "key": key_of(one.event_id), "reason": one.reason, "answer": one.answer, "body": one.body}
             for one in letters
         ]
-        batch = self._ledger.landings.mark_loaded(lot.batch_id) if delivers and lot.batch_id else None
+        batch = self._ledger.landings.number_of(lot.batch_id, "loaded") if delivers and lot.batch_id else None
         with self._ledger.ledger.transaction() as db:
             db.executemany(_REFUSE, values)
             db.executemany(_KEEP_BODY, values)
@@ -242,12 +248,11 @@ def require_finished(ledger: Ledger, state: Path) -> None:
 
 
 def drop_unfinished(ledger: DestinationLedger, state: Path) -> None:
-    """Give up the lots without a verdict of a deleted dataset, and remove their files."""
+    """Give up the lots of a deleted dataset that have no verdict."""
     if has_unfinished(ledger.ledger):
         lots = Lots(ledger, state)
         for lot in lots.unfinished():
-            lots.set_state(lot, LotState.FAILED)
-            remove_files(lots.folder_of(lot))
+            lots.give_up(lot)
 
 
 def has_unfinished(ledger: Ledger) -> bool:

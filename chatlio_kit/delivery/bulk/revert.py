@@ -11,8 +11,7 @@ from typing import Any
 
 from chatlio_kit.arguments import SECONDS, checked, whole_number
 from chatlio_kit.connection import Connection, a_connection, require_leave
-from chatlio_kit.delivery.bulk.files import remove_files
-from chatlio_kit.delivery.bulk.loader import Loader
+from chatlio_kit.delivery.bulk.loader import OPEN, Loader
 from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
@@ -185,19 +184,17 @@ class _Reverter:
     def take_back(self, lot: Lot) -> RevertedBatch:
         """Revert a lot's batch, or abort one that was not completed, and wait for it."""
         batch = self._loader.find(lot)
-        is_open = batch is not None and batch.status == "loading"
-        if lot.state == LotState.WRITTEN and (batch is None or is_open or is_without_rows(batch)):
-            if batch is not None and is_open:
+        status = batch.status if batch is not None else ""
+        if lot.state == LotState.WRITTEN and (batch is None or status == OPEN or is_without_rows(batch)):
+            if batch is not None and status == OPEN:
                 self._loader.change(self._platform.batches.abort, batch)
-            remove_files(self._lots.folder_of(lot))
-            self._lots.set_state(lot, LotState.FAILED)
-            status = "" if batch is None else "aborted" if is_open else batch.status
+                status = "aborted"
+            self._lots.give_up(lot)
             return RevertedBatch(batch.id if batch else None, 0, status=status)
         if lot.state == LotState.WRITTEN:  # it was completed, so wait for its verdict first
             try:
                 lot = self._loader.load(lot)
             except PlatformError as error:
-                status = batch.status if batch is not None else ""
                 return RevertedBatch(lot.batch_id, 0, status=status, refusal=str(error))
         counts = self._lots.counts(lot)
         result = RevertedBatch(lot.batch_id, counts.delivered)

@@ -145,13 +145,13 @@ class Landings:
                 (self._destination, batch_id, state, problem),
             )
 
-    def mark_loaded(self, batch_id: str) -> int:
-        """Record a batch that was ingested, unless a read has processed it; return its number."""
+    def number_of(self, batch_id: str, state: str) -> int:
+        """Return the number of a batch, which is recorded with this state if it is new."""
         with self._ledger.transaction() as db:
             db.execute(
-                "INSERT INTO batch_read (destination, batch_id, rows, state) VALUES (?, ?, 0, 'loaded')"
+                "INSERT INTO batch_read (destination, batch_id, rows, state) VALUES (?, ?, 0, ?)"
                 " ON CONFLICT (destination, batch_id) DO NOTHING",
-                (self._destination, batch_id),
+                (self._destination, batch_id, state),
             )
         known = self.batch(batch_id)
         return known.number if known else 0
@@ -169,10 +169,7 @@ class Landings:
             chunks: The ids of its rows, in chunks.
         """
         self._ledger.ensure_index()
-        if self.batch(batch_id) is None:
-            self.mark_batch(batch_id, Gone.UNREADABLE)  # until it is read to its end
-        known = self.batch(batch_id)
-        number = known.number if known else 0
+        number = self.number_of(batch_id, Gone.UNREADABLE)  # until it is read to its end
         rows = 0
         for event_ids in chunks:
             values = {"destination": self._destination, **key_parameters(event_ids)}
