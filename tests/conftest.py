@@ -184,6 +184,13 @@ def local(tmp_path: Path) -> Iterator[Platform]:
 
 
 @pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses before calls are repeated and while batches are waited for are short."""
+    monkeypatch.setattr("chatlio_kit.aep.http.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("chatlio_kit.delivery.bulk.loader._FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
 def lake() -> Callable[[Connection], list[Payload]]:
     """Read back every row of a connection's dataset, through the platform's own APIs."""
 

@@ -23,8 +23,7 @@ from chatlio_kit.aep import http as wire
 from chatlio_kit.aep.batch_ingestion import BatchIngestion
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.cli import main
-from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile
-from chatlio_kit.delivery import run as sending_run
+from chatlio_kit.delivery import DestinationLedger, Ledger, Page, reconcile
 from chatlio_kit.delivery.bulk import files, loader
 from chatlio_kit.delivery.bulk import run as bulk_run
 from chatlio_kit.errors import LedgerBusy, PlatformError, UsageError
@@ -34,6 +33,7 @@ from chatlio_kit.local_platform import running
 from chatlio_kit.local_platform.batch_ingestion import promotion
 from chatlio_kit.samples import write_sample
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
 EVENTS = 300
 IDENTITIES = ["visitor_id=ChatlioVisitor", "visitor_email=Email"]
 
@@ -48,13 +48,6 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def half(captures: Path) -> list[Path]:
     """Every second of its files."""
     return sorted(path for path in captures.rglob("*") if path.is_file())[::2]
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are short."""
-    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(loader, "_FIRST_PAUSE", 0.01)
 
 
 @contextmanager
@@ -471,40 +464,6 @@ def test_an_interrupted_batch_that_was_reverted_elsewhere_is_sent_again(
     assert not any(note in said for said in load(captures, platform).notes)
 
 
-def look(connection: Any) -> Reconciliation:
-    """Read the dataset back once."""
-    with Ledger(connection.platform.settings.state) as ledger:
-        return reconcile(connection, DestinationLedger(ledger, connection.destination), quiet=True)
-
-
-@pytest.mark.parametrize("is_unreadable", [False, True], ids=["unread", "unreadable"])
-def test_a_batch_that_was_reverted_elsewhere_before_it_was_read_is_gone(
-    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, *, is_unreadable: bool
-) -> None:
-    """Its events were delivered, and no read has found them: they are gone, not under way."""
-
-    def stop(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(sending_run, "reconcile", stop)
-        with pytest.raises(KeyboardInterrupt):
-            load(captures, platform)
-    connection = ck.open_connection(platform, quiet=True)
-    (batch,) = platform.catalog.batches(connection.dataset_id)
-    if is_unreadable:
-        (rows,) = (platform.settings.state / "local").rglob(f"{batch.id}.parquet")
-        rows.write_bytes(b"damaged")
-        assert look(connection).under_way == EVENTS
-    platform.batches.revert(batch.id)
-    while platform.catalog.batch(batch.id).status != "inactive":
-        time.sleep(0.02)
-    assert look(connection).gone_by_reason == {"batch_reverted": EVENTS}
-    ck.replay(connection, gone=True, quiet=True)
-    page = load(captures, platform)
-    assert (page.exit_code, page.total.landed, page.total.gone) == (0, EVENTS, 0)
-
-
 def _truncate(state: Path) -> None:
     for path in (state / files.FOLDER).rglob("*.parquet"):
         path.write_bytes(path.read_bytes()[:-100])
@@ -535,7 +494,10 @@ def test_a_failed_batch_without_files_is_reported_in_one_sentence(
     lose(platform.settings.state)
     with pytest.raises(PlatformError, match="300 errors"):
         load(captures, platform)
-    assert look(ck.open_connection(platform, quiet=True)).total.pending == EVENTS
+    connection = ck.open_connection(platform, quiet=True)
+    with Ledger(platform.settings.state) as ledger:
+        found = reconcile(connection, DestinationLedger(ledger, connection.destination), quiet=True)
+    assert found.total.pending == EVENTS
     page = load(captures, platform)
     assert (page.exit_code, page.total.landed) == (0, EVENTS)
 

@@ -14,12 +14,10 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
-from chatlio_kit.aep import http as wire
 from chatlio_kit.aep.batch_ingestion import BatchIngestion
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile
 from chatlio_kit.delivery import run as sending_run
-from chatlio_kit.delivery.bulk import loader
 from chatlio_kit.delivery.bulk.files import FOLDER
 from chatlio_kit.delivery.readback import DatasetReader
 from chatlio_kit.delivery.reconcile import reconcile_deleted
@@ -30,6 +28,7 @@ from chatlio_kit.local_platform.batch_ingestion import promotion
 from chatlio_kit.local_platform.store import DATABASE
 from chatlio_kit.samples import write_sample
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
 EVENTS = 120
 
 
@@ -43,13 +42,6 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state(tmp_path: Path) -> Path:
     """A state folder."""
     return tmp_path / "state"
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are short."""
-    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(loader, "_FIRST_PAUSE", 0.01)
 
 
 @contextmanager
@@ -92,7 +84,7 @@ def wait_for(platform: Platform, batch_id: str, status: str) -> None:
 
 
 def merge(state: Path) -> None:
-    """Let the platform consolidate all batches into one."""
+    """Restart the platform so that it merges all batches into one."""
     with opened(state, consolidation_delay=0.0) as platform:
         dataset_id = ck.open_connection(platform, quiet=True).dataset_id
         while len(list(platform.catalog.batches(dataset_id, status="success"))) > 1:
@@ -246,6 +238,25 @@ def load_until(
         patched.setattr(owner, step, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             load(captures, platform)
+
+
+@pytest.mark.parametrize("is_unreadable", [False, True], ids=["unread", "unreadable"])
+def test_a_batch_that_was_reverted_elsewhere_before_it_was_read_is_gone(
+    captures: Path, state: Path, monkeypatch: pytest.MonkeyPatch, *, is_unreadable: bool
+) -> None:
+    """Its events were delivered, and no read has found them: they are gone, not under way."""
+    with opened(state) as platform:
+        load_until(sending_run, "reconcile", captures, platform, monkeypatch)
+        (batch_id,) = batches_of(platform)
+        if is_unreadable:
+            (rows,) = (state / "local").rglob(f"{batch_id}.parquet")
+            rows.write_bytes(b"damaged")
+            assert look(platform).under_way == EVENTS
+        revert_elsewhere(platform, batch_id)
+        assert look(platform).gone_by_reason == {"batch_reverted": EVENTS}
+        ck.replay(ck.open_connection(platform, quiet=True), gone=True, quiet=True)
+        page = load(captures, platform)
+    assert (page.exit_code, page.total.landed, page.total.gone) == (0, EVENTS, 0)
 
 
 def test_rows_that_were_removed_before_a_read_are_gone(

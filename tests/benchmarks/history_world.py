@@ -537,7 +537,7 @@ class World:
         return [batch for (batch,) in self._store.execute(query)]
 
     def merge(self) -> None:
-        """Let the platform merge all batches into one."""
+        """Restart the platform so that it merges all batches into one."""
         loaded = self.loaded_rows()
         self.start_platform(consolidation_delay=0.0)
         self._wait_for("batches", "SELECT 1 FROM batch WHERE status = 'success' LIMIT 1 OFFSET 1")
